@@ -1,0 +1,25 @@
+# make demo: unmask the film in examples/.  make test: the whole test suite.
+# Both need nothing but Python 3.11 or later; the first call of each installs into .venv.
+
+PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
+TEST_EXTRAS ?= dev,train,mediapipe
+
+.PHONY: demo test clean
+
+demo: .venv/installed
+	.venv/bin/python examples/demo.py
+
+test: .venv/installed-for-tests
+	.venv/bin/python -m pytest
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/installed-for-tests: .venv/installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$(TEST_EXTRAS)]"
+	touch $@

@@ -1,0 +1,180 @@
+"""A film is written whole or not at all, and options that cannot be are refused before any work."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import Film, facts, frames_25, write_film
+from test_video import rewrite
+from test_video_errors import LONG, assert_one_sentence, no_thread_is_left  # noqa: F401
+
+from unmask_video import decode, encode
+from unmask_video.errors import BadEnvironment, BadOption, CannotEncode
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    return write_film(tmp_path / "film.mp4", LONG)
+
+
+def write_some(film: Path, target: Path, count: int) -> None:
+    """Write `count` frames, then fail."""
+    with decode.open_video(film) as video, encode.Writer(target, video) as out:
+        for frame in video.frames():
+            if frame.index == count:
+                raise RuntimeError("the network broke")
+            out.write(frame)
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+@pytest.mark.parametrize("stands", [True, False])
+def test_an_error_leaves_nothing_behind_and_the_old_file_whole(film: Path, count: int, stands: bool) -> None:
+    target = film.with_name("out.mp4")
+    if stands:
+        target.write_bytes(b"what was there")
+    with pytest.raises(RuntimeError, match="the network broke"):
+        write_some(film, target, count)
+    assert sorted(p.name for p in film.parent.iterdir()) == (["film.mp4", "out.mp4"] if stands else ["film.mp4"])
+    assert not stands or target.read_bytes() == b"what was there"
+
+
+def test_the_film_appears_only_when_it_is_whole(film: Path) -> None:
+    target = film.with_name("out.mp4")
+    target.write_bytes(b"old")
+    with decode.open_video(film) as video:
+        with encode.Writer(target, video) as out:
+            for frame in video.frames():
+                out.write(frame)
+                assert target.read_bytes() == b"old"
+            hidden = [p.name for p in film.parent.iterdir() if p not in (film, target)]
+            assert hidden == [f".out.part-{os.getpid()}.mp4"]
+        assert out.busy_seconds > 0
+    assert facts(target).count == 60
+    assert sorted(p.name for p in film.parent.iterdir()) == ["film.mp4", "out.mp4"]
+
+
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes: to the writer as good as a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("size", [0, 100, 20_000])
+def test_a_full_disk_is_told_and_leaves_nothing(film: Path, suffix: str, size: int) -> None:
+    target = film.with_name(f"out{suffix}")
+    target.write_bytes(b"old")
+    with pytest.raises(CannotEncode) as caught, disk_of(size):
+        rewrite(film, target, crf=0)
+    assert_one_sentence(caught.value, target)
+    assert target.read_bytes() == b"old" and len(list(film.parent.iterdir())) == 2
+
+
+def test_an_error_of_the_encoding_thread_comes_home(film: Path) -> None:
+    target = film.with_name("out.mp4")
+    with decode.open_video(film) as video, pytest.raises(CannotEncode) as caught:
+        frame = next(video.frames())
+        with encode.Writer(target, video) as out:
+            for _ in range(200):  # far more than the queue holds
+                out.write(frame)
+    assert_one_sentence(caught.value, target)
+    assert list(film.parent.iterdir()) == [film]
+
+
+def test_a_film_of_no_frames_is_not_written(film: Path) -> None:
+    with decode.open_video(film) as video, pytest.raises(CannotEncode) as caught:
+        with encode.Writer(film.with_name("out.mp4"), video):
+            pass
+    assert_one_sentence(caught.value, "no frame came")
+    assert list(film.parent.iterdir()) == [film]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"crf": 52}, BadOption, ["52", "libx264", "0 (best) to 51"]),
+        ({"crf": -1}, BadOption, ["-1", "0 (best) to 51"]),
+        ({"crf": 64, "encoder": "av1"}, BadOption, ["64", "libsvtav1", "63"]),
+        ({"crf": 20, "encoder": "mpeg4"}, BadOption, ["mpeg4", "libx264, libx265, libsvtav1, libvpx-vp9"]),
+        ({"preset": "swift"}, BadOption, ["'swift'", "ultrafast", "placebo"]),
+        ({"preset": "14", "encoder": "libsvtav1"}, BadOption, ["'14'", "13"]),
+        ({"encoder": "h266"}, BadEnvironment, ["'h266'", "auto, libx264, libx265, libsvtav1, libvpx-vp9"]),
+        ({"encoder": "aac"}, BadEnvironment, ["'aac'", "auto, libx264"]),
+    ],
+)
+def test_impossible_options_are_refused_before_any_work(
+    film: Path, options: dict, error: type[Exception], words: list[str]
+) -> None:
+    with decode.open_video(film) as video, pytest.raises(error) as caught:
+        encode.Writer(film.with_name("out.mp4"), video, **options)
+    assert_one_sentence(caught.value, *words)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("suffix", "encoder"), [(".webm", "libx264"), (".mp4", "gif")])
+def test_an_encoder_that_the_container_cannot_hold_is_refused(film: Path, suffix: str, encoder: str) -> None:
+    with pytest.raises(BadOption) as caught:
+        rewrite(film, film.with_name(f"out{suffix}"), encoder=encoder)
+    assert_one_sentence(caught.value, suffix, encoder)
+    assert list(film.parent.iterdir()) == [film]
+
+
+def test_an_encoder_that_does_not_work_here_is_told(film: Path) -> None:
+    with pytest.raises(BadEnvironment) as caught:
+        rewrite(film, film.with_name("out.mp4"), encoder="h264_v4l2m2m")
+    assert_one_sentence(caught.value, "h264_v4l2m2m", "auto, libx264")
+    assert list(film.parent.iterdir()) == [film]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("out.gif", "'.gif'"), ("out", "''"), ("no/out.mp4", "No such file"), ("folder.mp4", "is a folder")],
+)
+def test_impossible_targets_are_refused(film: Path, name: str, words: str) -> None:
+    film.with_name("folder.mp4").mkdir()
+    before = sorted(film.parent.iterdir())
+    with pytest.raises(BadOption) as caught:
+        encode.check_target(film.with_name(name))
+    assert_one_sentence(caught.value, words)
+    assert sorted(film.parent.iterdir()) == before
+
+
+def test_a_folder_that_cannot_be_written_is_told() -> None:
+    with pytest.raises(BadOption) as caught:
+        encode.check_target("/proc/out.mp4")
+    assert_one_sentence(caught.value, "/proc", "cannot be written")
+
+
+def test_a_possible_target_is_left_as_it_is(tmp_path: Path) -> None:
+    encode.check_target(tmp_path / "out.MP4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_input_is_never_overwritten(film: Path) -> None:
+    before = film.read_bytes()
+    link = film.with_name("link.mp4")
+    link.symlink_to(film)
+    for target in (film, link):
+        with pytest.raises(BadOption, match="is the input itself"):
+            rewrite(film, target)
+    assert film.read_bytes() == before
+
+
+def test_quality_and_speed_can_be_chosen(film: Path) -> None:
+    sizes = []
+    for options in ({"crf": 10}, {"crf": 40}, {"crf": 10, "preset": "ultrafast"}):
+        rewrite(film, film.with_name("out.mp4"), **options)
+        sizes.append(film.with_name("out.mp4").stat().st_size)
+    assert sizes[1] < sizes[0] < sizes[2]

@@ -1,0 +1,1 @@
+"""How the networks are made; runs from the repository's root, never shipped in the wheel."""

@@ -1,0 +1,96 @@
+"""Faces for training: cut out of pictures by the product's own code, and kept.
+
+    python -m training.data OUT.npz PICTURES.tar [PICTURES.tar ...]
+
+Every picture's best face is found, measured and aligned as `unmask_video` does it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from unmask_video.detect import detect
+from unmask_video.face import OUTLINE, align
+from unmask_video.frame import Frame
+from unmask_video.geometry import apply, fit_pose, invert
+from unmask_video.landmarks import Measure, onnx_backend, region_of_detection, region_of_landmarks
+from unmask_video.picture import photo, sample
+
+SIZE = 192
+"""Pixels of a kept crop."""
+
+
+def pictures(source: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, uint8 [h, w, 3] RGB) of every picture in a folder or a tar; broken ones are left out."""
+    if source.is_dir():
+        named = ((str(p.relative_to(source)), p.read_bytes()) for p in sorted(source.rglob("*")) if p.is_file())
+    else:
+        tar = tarfile.open(source)
+        named = ((m.name, tar.extractfile(m).read()) for m in tar if m.isfile())
+    for name, data in named:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        if image is not None:
+            yield name, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def measure_face(frame: Frame, measure: Measure) -> np.ndarray | None:
+    """Landmarks [468, 3] of the best face, or None where there is none."""
+    found = detect(frame)
+    if not found:
+        return None
+    ((landmarks, _),) = measure(frame, [region_of_detection(found[0])])
+    ((landmarks, score),) = measure(frame, [region_of_landmarks(landmarks)])
+    return landmarks if score > 0.5 else None
+
+
+def cut_faces(source: Path, size: int = SIZE) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, crop uint8 [size, size, 3], landmarks float32 [468, 3] in it) of every picture with a face."""
+    measure = onnx_backend()
+    for name, rgb in pictures(source):
+        frame = photo(rgb)
+        landmarks = measure_face(frame, measure)
+        if landmarks is None:
+            continue
+        crop = align(landmarks, size)
+        image = sample(frame, crop, size).round().clip(0, 255).astype(np.uint8)
+        yield name, image, apply(invert(crop), landmarks).astype(np.float32)
+
+
+def mean_shape(shapes: np.ndarray, rounds: int = 5) -> np.ndarray:
+    """Generalised Procrustes mean of shapes [N, 468, 3]: symmetric, upright, face height 1, float32 [468, 3]."""
+    def normal(shape: np.ndarray) -> np.ndarray:
+        shape = shape - shape[OUTLINE].mean(0)
+        return shape / np.linalg.norm(shape[152] - shape[10])
+
+    mean = normal(shapes[0])
+    for _ in range(rounds):
+        fitted = []
+        for shape in shapes:
+            scale, rotation, move = fit_pose(shape, mean)
+            fitted.append(scale * shape @ rotation.T + move)
+        mean = normal(np.mean(fitted, axis=0))
+        mirrored = mean * [-1, 1, 1]
+        partner = np.linalg.norm(mirrored[:, None] - mean[None], axis=-1).argmin(1)
+        mean = normal((mean + mirrored[partner]) / 2)
+    return mean.astype(np.float32)
+
+
+def main(out: str, *sources: str) -> None:
+    names, images, landmarks = [], [], []
+    for source in map(Path, sources):
+        for name, image, points in cut_faces(source):
+            names.append(name)
+            images.append(image)
+            landmarks.append(points)
+        print(f"{source.name}: {len(names)} faces so far", flush=True)
+    np.savez(out, names=np.array(names), images=np.stack(images), landmarks=np.stack(landmarks))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

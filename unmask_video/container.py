@@ -1,0 +1,230 @@
+"""What decode, remux and encode share about libav: safe opening, pixel formats, picture tags."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from unmask_video.errors import CannotOpen
+from unmask_video.frame import Frame, VideoInfo
+
+# A playlist or a script can name any other file. Both walls are needed: each alone has a hole.
+ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf"
+SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+KINDS = "mp4, mov, mkv, webm, avi, mpeg, ts, flv, ogg or wmv"
+BUFFER_BYTES = 1 << 18
+
+PLANAR = re.compile(r"(?:yuvj?4(?:20|22|44)p|gray)(?:(?:9|10|12|14|16)le)?")
+"""The pixel formats whose planes a Frame carries as they are."""
+
+BT709, UNSPECIFIED, BT601 = 1, 2, 6
+"""FFmpeg's ids of matrices; "unspecified" is the same for primaries and transfer curves."""
+
+
+@dataclass(frozen=True)
+class Tags:
+    """How the first stream's pictures are to be shown; numbers are FFmpeg's ids."""
+
+    color_range: int
+    """0 unspecified, 1 limited, 2 full."""
+    primaries: int
+    transfer: int
+    matrix: int
+    sample_aspect: Fraction | None
+    """Width by height of one pixel; None if unspecified."""
+    display_matrix: tuple[int, ...] | None
+    """The nine numbers that turn (and perhaps mirror) the coded picture; None: shown as coded."""
+
+
+class Source(Protocol):
+    """What the writing side needs to know of a film; `decode.Video` is one."""
+
+    path: Path
+    info: VideoInfo
+    tags: Tags
+    first_seconds: Fraction
+
+
+@contextmanager
+def open_input(path: Path) -> Iterator[InputContainer]:
+    """Open a video file so that nothing but this file is read. Raises CannotOpen."""
+    with _open_file(path) as file:
+        _refuse_playlist(path, file.read(64))
+        file.seek(0)
+        container = _open_container(path, file)
+        try:
+            yield container
+        finally:
+            container.close()
+
+
+def _open_file(path: Path) -> BinaryIO:
+    try:
+        _check_file(path)
+        return path.open("rb")
+    except OSError as error:
+        why = error.strerror or error
+        raise CannotOpen(f"{path} cannot be read ({why}); check its permissions, or copy it") from None
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise CannotOpen(f"{path} is a folder; give a video file")
+    if not path.exists():
+        raise CannotOpen(f"{path} does not exist; check the path")
+    if not path.is_file():  # opening a pipe could wait for ever
+        raise CannotOpen(f"{path} is not a plain file; give a video file")
+
+
+def _refuse_playlist(path: Path, head: bytes) -> None:
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"#EXTM3U", b"ffconcat")):
+        raise CannotOpen(f"{path} is a playlist, which could name any other file; give the video file itself")
+
+
+def _open_container(path: Path, file: BinaryIO) -> InputContainer:
+    try:
+        return av.open(file, options=dict(SAFE), metadata_errors="replace", buffer_size=BUFFER_BYTES)
+    except (av.FFmpegError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "its format is unknown"
+        sentence = f"{path} is not a video that can be read ({why}); give a whole {KINDS} file"
+        raise CannotOpen(sentence) from None
+
+
+def film_stream(container: InputContainer) -> VideoStream | None:
+    """The first video stream that is a film, not a cover picture; None without one."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    return None
+
+
+def convert(
+    frame: av.VideoFrame,
+    reformatter: VideoReformatter,
+    *,
+    pixel_format: str,
+    size: tuple[int, int],
+    tags: Tags,
+) -> av.VideoFrame:
+    """The picture in another YUV layout and size (w, h); YUV stays in its own matrix and range.
+
+    Between 8-bit layouts of the same subsampling every sample stays as it is.
+    """
+    spread = ColorRange.JPEG if tags.color_range == ColorRange.JPEG else ColorRange.MPEG
+    rgb = frame.format.is_rgb or frame.format.has_palette
+    return reformatter.reformat(
+        frame,
+        *size,
+        pixel_format,
+        dst_colorspace=(Colorspace.ITU709 if tags.matrix == BT709 else Colorspace.ITU601) if rgb else None,
+        interpolation=ACCURATE,
+        src_color_range=ColorRange.JPEG if rgb else spread,
+        dst_color_range=spread,
+    )
+
+
+def tags_of(first: av.VideoFrame, stream: VideoStream) -> Tags:
+    """What the first picture and its stream say; for RGB what its YUV will be."""
+    matrix, spread = int(first.colorspace), int(first.color_range)
+    if first.format.is_rgb or first.format.has_palette:
+        matrix, spread = BT709 if first.height >= 720 else BT601, int(ColorRange.MPEG)
+    elif first.format.name.startswith("yuvj"):
+        spread = int(ColorRange.JPEG)
+    return Tags(
+        color_range=spread,
+        primaries=int(first.color_primaries),
+        transfer=int(first.color_trc),
+        matrix=matrix,
+        sample_aspect=stream.sample_aspect_ratio or None,
+        display_matrix=_display_matrix(first),
+    )
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    for side in frame.side_data:
+        if side.type.name == "DISPLAYMATRIX":
+            matrix = tuple(np.frombuffer(side, np.int32, 9).tolist())
+            return None if matrix == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30) else matrix
+    return None
+
+
+def rotation_deg(display_matrix: tuple[int, ...] | None) -> int:
+    """Degrees counterclockwise, 0, 90, 180 or 270, that bring the coded picture's top up.
+
+    Read from where the matrix sends the picture's downward edge, so that a mirrored picture, too,
+    gets its heads up.
+    """
+    if display_matrix is None:
+        return 0
+    right, down = display_matrix[3], display_matrix[4]
+    return round(math.degrees(math.atan2(right, down)) / 90) * 90 % 360
+
+
+def planar_format(pixels: av.VideoFormat) -> str:
+    """The planar YUV or grey format that holds these pixels with the least loss."""
+    if PLANAR.fullmatch(pixels.name):
+        return pixels.name
+    colours = [c for c in pixels.components if not c.is_alpha]
+    bits = max(c.bits for c in colours)
+    depth = next((d for d in (8, 9, 10, 12, 14, 16) if d >= bits), 16)
+    suffix = "" if depth == 8 else f"{depth}le"
+    if len(colours) == 1 and not pixels.has_palette:
+        return f"gray{suffix}"
+    across, down = round(pixels.width / colours[-1].width), round(pixels.height / colours[-1].height)
+    chroma = "444" if across == 1 or pixels.is_rgb or pixels.has_palette else "422" if down == 1 else "420"
+    return f"yuv{chroma}p{suffix}"
+
+
+def planes(picture: av.VideoFrame) -> tuple[np.ndarray, ...]:
+    """Read-only views [h, w] of the picture's planes; they keep its memory alive."""
+    dtype = np.dtype(np.uint8 if picture.format.components[0].bits == 8 else np.uint16)
+    views = []
+    for plane in picture.planes:
+        stride = abs(plane.line_size) // dtype.itemsize
+        view = np.frombuffer(plane, dtype, stride * plane.height).reshape(plane.height, stride)
+        view = view[:: -1 if plane.line_size < 0 else 1, : plane.width]
+        view.flags.writeable = False  # the decoder predicts later pictures from this memory
+        views.append(view)
+    return tuple(views)
+
+
+def to_picture(
+    frame: Frame, reformatter: VideoReformatter, *, pixel_format: str, tags: Tags
+) -> av.VideoFrame:
+    """The frame in libav's own memory, in the pixel format asked for, with its tags; without its times."""
+    layout = frame.pixel_format.replace("yuvj", "yuv")
+    if len(frame.planes) == 1 and not pixel_format.startswith("gray"):
+        layout = layout.replace("gray", "yuv420p")  # libav would stretch grey's range
+    picture = av.VideoFrame(frame.width, frame.height, layout)
+    _fill(picture, frame)
+    picture.color_range, picture.colorspace = tags.color_range, tags.matrix
+    if layout != pixel_format:
+        size = (frame.width, frame.height)
+        picture = convert(picture, reformatter, pixel_format=pixel_format, size=size, tags=tags)
+        picture.color_range, picture.colorspace = tags.color_range, tags.matrix
+    picture.color_primaries, picture.color_trc = tags.primaries, tags.transfer
+    return picture
+
+
+def _fill(picture: av.VideoFrame, frame: Frame) -> None:
+    """Copy the frame's planes; what the frame has no plane for becomes neutral grey."""
+    dtype, neutral = frame.planes[0].dtype, 1 << (frame.colour.bits - 1)
+    for index, plane in enumerate(picture.planes):
+        stride = plane.line_size // dtype.itemsize
+        rows = np.frombuffer(plane, dtype, plane.height * stride).reshape(plane.height, stride)
+        rows[:, : plane.width] = frame.planes[index] if index < len(frame.planes) else neutral

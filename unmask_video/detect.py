@@ -1,0 +1,61 @@
+"""Where the faces are: CenterFace (Xu et al., arXiv 1911.03599) in ONNX Runtime."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from unmask_video.face import Detection
+from unmask_video.frame import Frame
+from unmask_video.geometry import turn_upright
+from unmask_video.picture import thumbnail
+from unmask_video.runtime import session
+
+LONGEST = 640
+"""Frames are shrunk to this many pixels; faces below about 24 px there are missed."""
+SCORE = 0.35
+"""Least score of a face."""
+OVERLAP = 0.3
+"""Boxes that overlap more (IoU) are one face."""
+
+
+def detect(frame: Frame, *, providers: tuple[str, ...] = ("cpu",), longest: int = LONGEST) -> list[Detection]:
+    """Faces of a frame, best first, in frame pixels."""
+    picture = thumbnail(frame, longest)
+    height, width = picture.shape[:2]
+    upright = np.array([frame.width, frame.height])
+    if frame.rotation_deg % 180:
+        upright = upright[::-1]
+    scale = upright / (width, height)
+    found = []
+    for box, points, score in detect_rgb(picture, providers=providers):
+        corners = np.concatenate([box.reshape(2, 2), points]) * scale
+        corners = turn_upright(corners, tuple(upright), (360 - frame.rotation_deg) % 360)
+        box = np.concatenate([corners[:2].min(0), corners[:2].max(0)])
+        found.append(Detection(box=box, points=corners[2:], score=score))
+    return found
+
+
+def detect_rgb(
+    picture: np.ndarray, *, providers: tuple[str, ...] = ("cpu",), score: float = SCORE
+) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Faces of an upright picture uint8 [h, w, 3] RGB: box [4], points [5, 2], score; best first."""
+    height, width = picture.shape[:2]
+    padded = cv2.copyMakeBorder(picture, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
+    image = padded.transpose(2, 0, 1)[None].astype(np.float32)
+    heat, size, offset, points = session("centerface", providers).run(None, {"image": image})
+    rows, columns = np.nonzero(heat[0, 0] > score)
+    scores = heat[0, 0, rows, columns]
+    # Channels are (y, x) pairs on a grid of 4 px; sizes are logarithms.
+    h, w = np.exp(size[0][:, rows, columns]) * 4
+    centre_y = (rows + offset[0, 0, rows, columns] + 0.5) * 4
+    centre_x = (columns + offset[0, 1, rows, columns] + 0.5) * 4
+    boxes = np.stack([centre_x - w / 2, centre_y - h / 2, w, h], axis=1)
+    kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), score, OVERLAP)
+    found = []
+    for i in np.asarray(kept, int).ravel():
+        x, y = boxes[i, :2]
+        yx = points[0, :, rows[i], columns[i]].reshape(5, 2)
+        marks = np.stack([yx[:, 1] * w[i] + x, yx[:, 0] * h[i] + y], axis=1)
+        found.append((np.array([x, y, x + w[i], y + h[i]]), marks, float(scores[i])))
+    return found

@@ -1,0 +1,138 @@
+"""What a face is, in one frame, over time, on a reference photo, and cut out for a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+
+from unmask_video.geometry import fit_pose
+
+OUTLINE = [
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+]  # fmt: skip
+"""FaceMesh indices around the face, from the forehead's middle clockwise as the viewer sees it."""
+
+CANONICAL = np.load(files("unmask_video").joinpath("canonical_face.npy").open("rb")).astype(np.float64)
+"""float64 [468, 3]: the mean bare face, height 1, x to the viewer's right, y down, made by `training/data.py`."""
+
+UPPER = np.flatnonzero(CANONICAL[:, 1] < -0.07)
+"""Points that a worn mask leaves free: from the lower eyelids upwards."""
+
+SPAN = 1.75
+"""Side of a crop in face heights."""
+CENTRE = np.array([0.0, 0.06, 0.0])
+"""Middle of a crop on the canonical face: a little low, for masks reach below the chin."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """A face found in one frame, before anybody knows whose it is."""
+
+    box: np.ndarray
+    """float64 [4], x0 y0 x1 y1 in frame pixels, half open."""
+    points: np.ndarray
+    """float64 [5, 2]: right eye, left eye, nose tip, right and left mouth corner, frame pixels."""
+    score: float
+    """0..1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face in one frame."""
+
+    track_id: int
+    landmarks: np.ndarray
+    """float64 [468, 3]: FaceMesh points, x and y in frame pixels, z in the same unit, towards the camera negative."""
+    score: float
+    """FaceMesh's belief that there is a face, 0..1."""
+
+    def __post_init__(self) -> None:
+        if self.landmarks.shape != (468, 3):
+            raise ValueError(f"landmarks must be [468, 3], got {self.landmarks.shape}")
+
+    @property
+    def box(self) -> np.ndarray:
+        """float64 [4]: the smallest box around the landmarks."""
+        return np.concatenate([self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)])
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A photo of one person."""
+
+    name: str
+    """The file's name, for messages."""
+    image: np.ndarray
+    """uint8 [S, S, 3] RGB: the face, aligned as `warp.align` does."""
+    landmarks: np.ndarray
+    """float64 [468, 3] in pixels of `image`."""
+    identity: np.ndarray
+    """float32 [D], length 1: the upper face, see `identify`."""
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.dtype != np.uint8:
+            raise ValueError(f"image must be uint8 [S, S, 3], got {self.image.dtype} {self.image.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """What hides a face."""
+
+    alpha: np.ndarray
+    """float32 [S, S] in 0..1 over the face's crop (see `align`): 1 is mask."""
+    belief: float
+    """That the face is masked at all, 0..1."""
+    present: bool
+    """Decided over time: fill this face."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceCrop:
+    """A face cut out of a frame, upright and of one size."""
+
+    image: np.ndarray
+    """float32 [S, S, 3] RGB in 0..255."""
+    crop_to_frame: np.ndarray
+    """float64 [2, 3]: crop pixels to frame pixels."""
+    landmarks: np.ndarray
+    """float64 [468, 3] in crop pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """A reference photo brought onto a face's crop."""
+
+    image: np.ndarray
+    """float32 [S, S, 3] RGB in 0..255: the photo, warped."""
+    face: np.ndarray
+    """float32 [S, S] in 0..1: inside of the face's outline."""
+    near: np.ndarray
+    """float32 [S, S] in 0..1: the same and what is near, where ears and neck are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """What is painted over a face."""
+
+    image: np.ndarray
+    """float32 [S, S, 3] RGB in 0..255."""
+    alpha: np.ndarray
+    """float32 [S, S], 0: the frame stays, 1: `image` replaces it."""
+    crop_to_frame: np.ndarray
+    """float64 [2, 3]: crop pixels to frame pixels."""
+
+
+def align(landmarks: np.ndarray, size: int, *, span: float = SPAN, centre: np.ndarray = CENTRE) -> np.ndarray:
+    """Affine [2, 3] from pixels of an upright crop of `size` px to where landmarks [468, 3] live.
+
+    The crop is scaled by the 3-D pose of the upper face, which a mask leaves free; so it does not shrink
+    when the head turns, and does not follow what FaceMesh guesses behind a mask.
+    """
+    scale, rotation, move = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
+    roll = np.arctan2(rotation[1, 0] - rotation[0, 1], rotation[0, 0] + rotation[1, 1])
+    middle = (scale * rotation @ centre + move)[:2]
+    axes = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * scale * span / size
+    return np.hstack([axes, (middle - axes @ [size / 2, size / 2])[:, None]])

@@ -1,0 +1,72 @@
+"""Boxes, affine maps and pose fits; numpy only.
+
+Pixel rule, written once: the centre of the top left pixel is (0.5, 0.5), so coordinates do not
+depend on resolution and scaling a picture by s scales its coordinates by s. Maps between pixel
+*indices* (what OpenCV wants) are made by `index_map`. Boxes are x0, y0, x1, y1 in pixels, half open.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def apply(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Map points [..., 2] (or the x, y of [..., 3], z scaled alike) by an affine [2, 3]."""
+    moved = points[..., :2] @ affine[:, :2].T + affine[:, 2]
+    if points.shape[-1] == 2:
+        return moved
+    scale = np.sqrt(abs(np.linalg.det(affine[:, :2])))
+    return np.concatenate([moved, points[..., 2:] * scale], axis=-1)
+
+
+def invert(affine: np.ndarray) -> np.ndarray:
+    """The inverse of an affine [2, 3]."""
+    a = np.linalg.inv(affine[:, :2])
+    return np.hstack([a, -a @ affine[:, 2:]])
+
+
+def scaled(affine: np.ndarray, before: np.ndarray | float, after: np.ndarray | float) -> np.ndarray:
+    """diag(after) @ affine @ diag(before): the same map between scaled pictures."""
+    b, a = np.broadcast_to(before, 2), np.broadcast_to(after, 2)
+    return np.hstack([affine[:, :2] * b, affine[:, 2:]]) * a[:, None]
+
+
+def index_map(affine: np.ndarray) -> np.ndarray:
+    """The same map for pixel indices (centres at integers), as OpenCV's warps want it."""
+    shift = affine[:, :2] @ [0.5, 0.5] + affine[:, 2] - 0.5
+    return np.hstack([affine[:, :2], shift[:, None]])
+
+
+def scale_of(affine: np.ndarray) -> float:
+    """How much longer lengths become under an affine [2, 3]."""
+    return float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+
+
+def fit_pose(shape: np.ndarray, seen: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Similarity in 3-D from `shape` [N, 3] to `seen` [N, 3] (Umeyama 1991).
+
+    Returns scale, rotation [3, 3] and translation [3]; seen ~ scale * shape @ rotation.T + translation.
+    """
+    a, b = shape - shape.mean(0), seen - seen.mean(0)
+    u, s, vt = np.linalg.svd(b.T @ a)
+    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = (u * flip) @ vt
+    scale = float((s * flip).sum() / max((a**2).sum(), 1e-12))
+    return scale, rotation, seen.mean(0) - scale * rotation @ shape.mean(0)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [N, 4] and [M, 4]: [N, M] in 0..1."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = np.prod(np.clip(high - low, 0, None), axis=-1)
+    area = [np.prod(np.clip(x[:, 2:] - x[:, :2], 0, None), axis=-1) for x in (a, b)]
+    return inter / np.maximum(area[0][:, None] + area[1][None, :] - inter, 1e-9)
+
+
+def turn_upright(points: np.ndarray, size: tuple[int, int], degrees: int) -> np.ndarray:
+    """Points [..., 2] of a coded picture of `size` (w, h) in the picture turned by `degrees` ccw."""
+    x, y = points[..., 0], points[..., 1]
+    w, h = size
+    turned = {0: (x, y), 90: (y, w - x), 180: (w - x, h - y), 270: (h - y, x)}[degrees]
+    return np.stack(turned, axis=-1)

@@ -1,0 +1,153 @@
+"""What is behind the mask: the reference in the frame's light, and the surroundings where no face is.
+
+The model `tps` has no network. Its reference photo, warped by `warp.guide`, gets the light and colour of the
+frame's visible skin; where a mask reaches past the face, the picture around it is carried in.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from unmask_video.face import FaceCrop, Guide, Mask, Patch
+
+SPILL = 0.016
+"""How far light and blur carry a mask's colour past its edge, in crop sides."""
+FEATURES = (
+    [33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7],
+    [263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249],
+    [70, 63, 105, 66, 107, 55, 65, 52, 53, 46],
+    [300, 293, 334, 296, 336, 285, 295, 282, 283, 276],
+)
+"""Eyes and brows: no skin, so they say nothing about light."""
+
+
+def fill(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
+    """What to paint over a masked face, without any network."""
+    hidden = hole(mask, crop.image.shape[0])
+    skin = visible_skin(crop.landmarks, guide.face, hidden)
+    photo = relight(match_sharpness(guide.image, crop.image, skin), crop.image, skin)
+    around = diffuse(crop.image, (1 - hidden) * (1 - guide.face))
+    own = np.maximum(guide.face, guide.near * skin_like(photo, guide.face))
+    image = around + (photo - around) * own[..., None]
+    return Patch(image, hidden, crop.crop_to_frame)
+
+
+def skin_like(photo: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """How much each pixel of the photo has the face's own colour, float32 [S, S] in 0..1: ears and neck do."""
+    size = face.shape[0]
+    total = np.maximum(photo.sum(2), 1.0)
+    # Chromaticity, so that a neck in shadow counts.
+    tone = cv2.GaussianBlur(photo[..., :2] / total[..., None], (0, 0), size / 128)
+    inside = face > 0.9
+    if inside.sum() < 50:
+        return np.zeros_like(face)
+    middle = np.median(tone[inside], axis=0)
+    spread = np.median(np.abs(tone[inside] - middle), axis=0) * 1.5 + 0.004
+    apart = (((tone - middle) / spread) ** 2).sum(2)
+    dark = np.median(total[inside]) * 0.3
+    like = np.exp(-0.5 * np.maximum(apart - 2, 0) / 3) * (total > dark)
+    return cv2.GaussianBlur(like.astype(np.float32), (0, 0), size / 128)
+
+
+def hole(mask: Mask, size: int) -> np.ndarray:
+    """The mask widened by its spill and feathered, float32 [size, size] in 0..1."""
+    alpha = cv2.resize(mask.alpha, (size, size), interpolation=cv2.INTER_CUBIC)
+    reach = max(1, round(SPILL * size))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    wide = cv2.dilate((alpha > 0.4).astype(np.float32), disc)
+    soft = cv2.GaussianBlur(wide, (0, 0), reach / 2)
+    # Right under the mask nothing of it may shine through; the feather lies wholly in the spill.
+    soft = np.clip(soft * 1.25, 0, 1)
+    return np.where(soft < 0.02, 0, soft).astype(np.float32)
+
+
+def visible_skin(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """How much each pixel tells about the skin's light, float32 [size, size] in 0..1."""
+    size = face.shape[0]
+    features = np.zeros((size, size), np.uint8)
+    for ring in FEATURES:
+        cv2.fillPoly(features, [landmarks[ring, :2].round().astype(np.int32)], 1)
+    margin = np.ones((size // 32 * 2 + 1,) * 2, np.uint8)
+    near = cv2.dilate((hidden > 0).astype(np.uint8), margin[: size // 64 * 2 + 1, : size // 64 * 2 + 1])
+    inside = cv2.erode(face, margin)
+    return inside * (1 - cv2.dilate(features, margin)) * (1 - near)
+
+
+def relight(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """The photo [S, S, 3] with the frame's light: a smooth gain and remainder per colour, from skin seen in both."""
+    seen, shown = np.maximum(frame, 1.0), np.maximum(photo, 1.0)
+    ratio = np.log(seen.mean(2) / shown.mean(2))
+    if skin.sum() < 20:
+        return photo
+    # Hair over the brow, glasses and highlights are not light: drop what is far from the median.
+    middle = np.median(ratio[skin > 0.5]) if (skin > 0.5).any() else 0.0
+    weight = skin * (np.abs(ratio - middle) < 0.45)
+    if weight.sum() < 20:
+        weight = skin
+    lit = photo * light(seen, shown, weight)
+    return lit + remainder(frame - lit, weight)
+
+
+def light(seen: np.ndarray, shown: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Gain float32 [S, S, 3]: blurred `seen` over blurred `shown`, near skin first, all of it in the end."""
+    size = weight.shape[0]
+    small = (32, 32)
+    w = weight[..., None]
+    above = cv2.resize(seen * w, small, interpolation=cv2.INTER_AREA)
+    below = cv2.resize(shown * w, small, interpolation=cv2.INTER_AREA)
+    top = bottom = np.zeros((*small, 3), np.float32)
+    for sigma, share in ((4.0, 1.0), (10.0, 0.3)):
+        top = top + share * cv2.GaussianBlur(above, (0, 0), sigma)
+        bottom = bottom + share * cv2.GaussianBlur(below, (0, 0), sigma)
+    top, bottom = top + 0.05 * above.mean((0, 1)), bottom + 0.05 * below.mean((0, 1))
+    gain = np.clip(top / np.maximum(bottom, 1e-6), 0.25, 4.0)
+    return cv2.resize(gain.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def remainder(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """What the gain leaves at the visible skin, carried smoothly over the rest: closes the seam."""
+    size = weight.shape[0]
+    small = (64, 64)
+    known = cv2.resize(weight.astype(np.float32), small, interpolation=cv2.INTER_AREA)
+    carried = diffuse(cv2.resize(error, small, interpolation=cv2.INTER_AREA), known)
+    return cv2.resize(carried, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def match_sharpness(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """The photo blurred as far as the frame's skin is softer than its own."""
+    if skin.sum() < 20:
+        return photo
+    sigmas = (0.0, 0.7, 1.1, 1.6, 2.4)
+    wanted = detail(frame.mean(2), skin)
+    grey = photo.mean(2)
+    found = [detail(cv2.GaussianBlur(grey, (0, 0), s) if s else grey, skin) for s in sigmas]
+    sigma = float(np.interp(-wanted, [-f for f in found], sigmas))
+    return cv2.GaussianBlur(photo, (0, 0), sigma) if sigma > 0.2 else photo
+
+
+def detail(grey: np.ndarray, weight: np.ndarray) -> float:
+    """Energy of the finest detail relative to brightness."""
+    fine = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.2))
+    return float((fine * weight).sum() / max((grey * weight).sum(), 1e-6))
+
+
+def diffuse(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Known pixels carried smoothly into unknown ones: pull-push over a pyramid (Gortler et al. 1996).
+
+    Args:
+        image: float32 [S, S, C].
+        weight: float32 [S, S] in 0..1, 1 where the pixel is known.
+    """
+    levels = [(image * weight[..., None], weight)]
+    while levels[-1][1].shape[0] > 2:
+        # A little more than halved weights: one known pixel is enough for its neighbourhood.
+        value, w = cv2.pyrDown(levels[-1][0]), cv2.pyrDown(levels[-1][1])
+        grow = np.minimum(1.0, 4 * w) / np.maximum(w, 1e-6)
+        levels.append((value * grow[..., None], w * grow))
+    value, w = levels[-1]
+    result = value / np.maximum(w, 1e-6)[..., None]
+    for value, w in reversed(levels[:-1]):
+        smooth = cv2.pyrUp(result, dstsize=value.shape[1::-1])
+        result = value + smooth * (1 - w[..., None])
+    return result

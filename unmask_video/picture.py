@@ -1,0 +1,89 @@
+"""Small RGB pictures out of a frame's planes: the whole frame shrunk, or one crop."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import cv2
+import numpy as np
+
+from unmask_video.frame import Colour, Frame
+from unmask_video.geometry import index_map, scale_of, scaled
+
+
+def plane_scale(frame: Frame, plane: np.ndarray) -> np.ndarray:
+    """float64 [2]: plane pixels per frame pixel in x and y (0.5 for subsampled chroma)."""
+    return np.array([plane.shape[1] / frame.width, plane.shape[0] / frame.height])
+
+
+def thumbnail(frame: Frame, longest: int) -> np.ndarray:
+    """The frame upright and at most `longest` px long: uint8 [h, w, 3] RGB."""
+    scale = min(1.0, longest / max(frame.width, frame.height))
+    size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+    rgb = to_rgb(frame, [cv2.resize(p, size, interpolation=cv2.INTER_LINEAR) for p in frame.planes])
+    return np.ascontiguousarray(np.rot90(rgb.clip(0, 255).astype(np.uint8), frame.rotation_deg // 90))
+
+
+def sample(frame: Frame, crop_to_frame: np.ndarray, size: int) -> np.ndarray:
+    """The crop that an affine [2, 3] puts into the frame: float32 [size, size, 3] RGB in 0..255.
+
+    What lies outside the frame repeats its edge.
+    """
+    planes = []
+    for plane in frame.planes:
+        crop_to_plane = scaled(crop_to_frame, 1.0, plane_scale(frame, plane))
+        planes.append(resample(plane, crop_to_plane, (size, size)))
+    return to_rgb(frame, planes)
+
+
+def to_rgb(frame: Frame, planes: list[np.ndarray]) -> np.ndarray:
+    """Planes of one size, in the frame's colours, as float32 [h, w, 3] RGB."""
+    matrix, offset = frame.colour.to_rgb()
+    if len(planes) == 1:
+        grey = planes[0].astype(np.float32) * matrix[0, 0] + _grey_offset(frame)
+        return np.repeat(grey[..., None], 3, axis=2)
+    yuv = cv2.merge([p.astype(np.float32) for p in planes])
+    return cv2.transform(yuv, np.hstack([matrix, offset[:, None]]))
+
+
+def _grey_offset(frame: Frame) -> float:
+    """Offset of luma when chroma is neutral."""
+    matrix, offset = frame.colour.to_rgb()
+    neutral = 128.0 * 2 ** (frame.colour.bits - 8)
+    return float(offset[0] + matrix[0, 1:].sum() * neutral)
+
+
+def resample(picture: np.ndarray, to_picture: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+    """Pull `picture` through an affine (from the result's pixels to its own), without aliasing.
+
+    `size` is (width, height) of the result. Shrinking by two or more averages areas first.
+    """
+    factor = int(scale_of(to_picture))
+    if factor >= 2:
+        picture, to_picture = _shrink(picture, to_picture, size, factor)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(picture, index_map(to_picture), size, flags=flags, borderMode=border)
+
+
+def _shrink(
+    picture: np.ndarray, to_picture: np.ndarray, size: tuple[int, int], factor: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Average blocks of factor x factor px in the part of the picture that the result sees."""
+    w, h = size
+    corners = np.array([[0, 0], [w, 0], [0, h], [w, h]]) @ to_picture[:, :2].T + to_picture[:, 2]
+    low = np.clip(np.floor(corners.min(0)).astype(int) - factor, 0, np.array(picture.shape[1::-1]) - 1)
+    high = np.clip(np.ceil(corners.max(0)).astype(int) + factor, low + 1, picture.shape[1::-1])
+    part = picture[low[1] : high[1], low[0] : high[0]]
+    small_size = np.maximum((high - low) // factor, 1)
+    small = cv2.resize(part, tuple(map(int, small_size)), interpolation=cv2.INTER_AREA)
+    moved = to_picture - [[0, 0, low[0]], [0, 0, low[1]]]
+    return small, scaled(moved, 1.0, small_size / (high - low))
+
+
+def photo(rgb: np.ndarray) -> Frame:
+    """A picture uint8 [h, w, 3] RGB as a frame, so that photos and video go one way."""
+    colour = Colour(matrix="bt601", full_range=True, bits=8)
+    matrix, offset = colour.from_rgb()
+    yuv = cv2.transform(rgb.astype(np.float32), np.hstack([matrix, offset[:, None]]))
+    planes = cv2.split(yuv.round().clip(0, 255).astype(np.uint8))
+    return Frame(tuple(planes), "yuv444p", colour, 0, 0, 0, 0, Fraction(1, 25))

@@ -1,0 +1,177 @@
+"""The route of a frame, and `unmask`: one call from file to file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from unmask_video import decode, detect, encode, identify, inpaint, landmarks, reference, segment, smooth, track, warp
+from unmask_video.errors import BadOption
+from unmask_video.face import Detection, Face, Mask, Reference
+from unmask_video.frame import Frame
+from unmask_video.options import Options, check_paths
+from unmask_video.people import Cast, Matched
+from unmask_video.report import Person, Progress, Report
+
+
+def unmask(
+    source: str | Path,
+    target: str | Path,
+    *,
+    reference: Sequence[str | Path] | str | Path = (),
+    options: Options = Options(),
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Film `source` with the face masks painted over, as `target`.
+
+    Args:
+        source: a video file.
+        target: a file name; its ending chooses the container. Written whole or not at all.
+        reference: photos of the people's bare faces; `photo.jpg#2` is the second face from the left.
+        options: everything else.
+        progress: called after every written frame.
+
+    Raises:
+        UnmaskError: see `unmask_video.errors`; whatever stood at `target` is then untouched.
+    """
+    began = time.perf_counter()
+    source, target = Path(source), Path(target)
+    photos = [str(r) for r in ([reference] if isinstance(reference, (str, Path)) else reference)]
+    if not photos:
+        raise BadOption(f"the model {options.model} needs a photo of each face: give --reference PHOTO")
+    check_paths(source, target, options.overwrite)
+    encode.check_target(target)
+    with decode.open_video(source) as video:
+        tools = Tools.make(options)
+        cast = tools.cast(photos, options)
+        tally = Tally(source, target, cast)
+        end = {"start_seconds": options.trim_start, "stop_seconds": options.trim_end}
+        with (
+            encode.Writer(
+                target, video, encoder=options.encoder, crf=options.crf, preset=options.preset,
+                audio=options.audio, **end,
+            ) as out,
+            closing(video.frames(**end)) as frames,
+        ):  # fmt: skip
+            for frame in route(frames, tools, cast, tally):
+                out.write(frame)
+                if progress:
+                    progress(tally.progress(total_frames(video.info, options)))
+    tally.warnings = [*video.warnings, *out.warnings]
+    return tally.report(time.perf_counter() - began, video.busy_seconds + out.busy_seconds)
+
+
+def route(frames: Iterable[Frame], tools: Tools, cast: Cast, tally: Tally) -> Iterator[Frame]:
+    """Every frame, in order, with its masked faces filled. Each line is a stage; memory is what they hold."""
+    found = track.follow(frames, tools.linker())
+    found = track.steady(found)
+    seen = segment.segment(found, tools.segment)
+    matched = cast.match(seen)
+    filled = fill(tally.count(matched))
+    for frame, patches in smooth.smooth(filled):
+        tally.frames += 1
+        yield warp.paste(frame, patches)
+
+
+def fill(matched: Iterable[Matched]) -> Iterator[smooth.Filled]:
+    """Each masked face that has a reference, cut out and painted."""
+    for frame, faces in matched:
+        done = []
+        for face, mask, photo in faces:
+            if mask.present and photo is not None:
+                crop = warp.cut(frame, face, warp.size_for(face))
+                done.append((face.track_id, crop, inpaint.fill(crop, mask, warp.guide(crop, photo))))
+        yield frame, done
+
+
+def total_frames(info, options: Options) -> int:  # noqa: ANN001
+    """How many frames there will be, as far as the header tells; 0 if it does not."""
+    if not info.average_rate or not info.frame_count:
+        return info.frame_count
+    first = int(options.trim_start * info.average_rate)
+    last = info.frame_count if options.trim_end is None else int(options.trim_end * info.average_rate)
+    return max(0, min(last, info.frame_count) - first)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The networks, ready to be called."""
+
+    detect: Callable[[Frame], list[Detection]]
+    measure: landmarks.Measure
+    segment: Callable[[Frame, Face], Mask]
+    identity: Callable[[Frame, np.ndarray], np.ndarray]
+
+    @staticmethod
+    def make(options: Options) -> Tools:
+        providers = options.execution_providers
+        backend = landmarks.mediapipe_backend() if options.landmarks == "mediapipe" else landmarks.onnx_backend(providers)
+        return Tools(
+            detect=partial(detect.detect, providers=providers),
+            measure=backend,
+            segment=segment.SEGMENTERS[options.segmenter](providers),
+            identity=partial(identify.identity, providers=providers),
+        )
+
+    def linker(self) -> track.Linker:
+        return track.Linker(
+            self.detect, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
+            landmarks.landmarks_of_detection,
+        )  # fmt: skip
+
+    def settle(self, frame: Frame, found: Detection) -> tuple[np.ndarray, float]:
+        return self.linker().settle(frame, found)
+
+    def cast(self, photos: list[str], options: Options) -> Cast:
+        """The people on the reference photos."""
+        load = partial(reference.load, detect=self.detect, settle=self.settle, identity=self.identity)
+        people: list[Reference] = [load(name) for name in photos]
+        return Cast(
+            people, fill_unmatched=options.unmatched == "fill", identity=self.identity, assign=identify.assign
+        )
+
+
+@dataclass
+class Tally:
+    """Counts for the report."""
+
+    source: Path
+    target: Path
+    cast: Cast
+    frames: int = 0
+    seen: dict[int, int] = field(default_factory=dict)
+    masked: dict[int, int] = field(default_factory=dict)
+    filled: dict[int, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def count(self, matched: Iterable[Matched]) -> Iterator[Matched]:
+        for frame, faces in matched:
+            for face, mask, photo in faces:
+                for table, true in (
+                    (self.seen, True), (self.masked, mask.present), (self.filled, mask.present and photo is not None)
+                ):  # fmt: skip
+                    table[face.track_id] = table.get(face.track_id, 0) + true
+            yield frame, faces
+
+    def progress(self, total: int) -> Progress:
+        return Progress(self.frames, total, sum(self.seen.values()), sum(self.filled.values()))
+
+    def report(self, seconds: float, codec_seconds: float) -> Report:
+        people = tuple(self.person(track_id) for track_id in sorted(self.seen))
+        return Report(
+            self.source, self.target, self.frames, sum(self.seen.values()), sum(self.masked.values()),
+            sum(self.filled.values()), people, seconds, codec_seconds, tuple(self.warnings),
+        )  # fmt: skip
+
+    def person(self, track_id: int) -> Person:
+        seat = self.cast.seats[track_id]
+        masked, filled = self.masked[track_id], self.filled[track_id]
+        reason = "matches no reference (allow it with --unmatched fill)" if filled < masked else ""
+        name = seat.photo.name if seat.photo and filled else None
+        return Person(track_id, self.seen[track_id], masked, filled, name, reason)

@@ -1,0 +1,103 @@
+"""What `unmask` tells while it works (`Progress`) and at its end (`Report`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work has come."""
+
+    frame: int
+    """Frames written."""
+    total: int
+    """Frames there will be, claimed or estimated; 0 if unknown."""
+    faces: int
+    """Faces seen so far, summed over frames."""
+    filled: int
+    """Faces filled so far, summed over frames."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One track: one person from coming into the picture to leaving it."""
+
+    track_id: int
+    frames: int
+    """Frames that show this person."""
+    masked: int
+    """Frames that show this person masked."""
+    filled: int
+    """Frames in which the mask was painted over."""
+    reference: str | None
+    """Name of the photo that was used; None: none was."""
+    reason: str
+    """Why the mask stayed where it did; empty if it did not."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done."""
+
+    source: Path
+    target: Path
+    frames: int
+    """Frames written."""
+    face_frames: int
+    """Faces seen, summed over frames."""
+    masked: int
+    """Masked faces, summed over frames."""
+    filled: int
+    """Faces filled, summed over frames."""
+    people: tuple[Person, ...]
+    seconds: float
+    """The whole work, by the clock."""
+    codec_seconds: float
+    """What decoding and encoding alone would have taken, by the clock; 0 if not measured."""
+    warnings: tuple[str, ...]
+    """What does not come out as it went in, one sentence each."""
+
+    @property
+    def ratio(self) -> float:
+        """`seconds` to `codec_seconds`; 0 if the latter was not measured."""
+        return self.seconds / self.codec_seconds if self.codec_seconds > 0 else 0.0
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Reason -> masked faces left as they were, summed over frames."""
+        kept: dict[str, int] = {}
+        for person in self.people:
+            if person.masked > person.filled:
+                reason = person.reason or "reason unknown"
+                kept[reason] = kept.get(reason, 0) + person.masked - person.filled
+        return kept
+
+    def summary(self) -> str:
+        """The report in a few lines for people."""
+        fps = self.frames / self.seconds if self.seconds > 0 else 0.0
+        ratio = f", {self.ratio:.1f} times decoding and encoding alone" if self.ratio else ""
+        people = f"{len(self.people)} {'person' if len(self.people) == 1 else 'people'}"
+        lines = [
+            f"frames       {self.frames}",
+            f"faces        {self.face_frames} of {people}, {self.masked} masked",
+            f"filled       {self.filled}",
+            f"left masked  {sum(self.kept.values())}{_reasons(self.kept)}",
+            f"time         {self.seconds:.1f} s, {fps:.1f} frames a second{ratio}",
+            *(f"warning      {warning}" for warning in self.warnings),
+            f"written      {self.target}",
+        ]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as values that `json.dumps` takes, `ratio` and `kept` among them."""
+        paths = {"source": str(self.source), "target": str(self.target)}
+        return asdict(self) | paths | {"ratio": self.ratio, "kept": self.kept}
+
+
+def _reasons(kept: dict[str, int]) -> str:
+    if not kept:
+        return ""
+    return ": " + "; ".join(f"{reason} ({number})" for reason, number in kept.items())

@@ -1,0 +1,103 @@
+"""What hides a face: our U-Net (models/segmenter.py), or k-means as Lumetti et al. have it; steadied over time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import cv2
+import numpy as np
+
+from unmask_video.face import OUTLINE, Face, Mask, align
+from unmask_video.frame import Frame
+from unmask_video.geometry import apply, invert
+from unmask_video.picture import sample
+from unmask_video.runtime import session
+
+SIZE = 128
+"""Pixels of a mask's crop."""
+REACH = 7
+"""Frames before and after that have a say in whether a face is masked."""
+NEAR = (1.0, 3.0, 4.0, 3.0, 1.0)
+"""Weights of the neighbouring frames' masks."""
+ON, OFF = 0.5, 0.35
+"""Belief at which a track becomes masked, and below which it becomes bare again."""
+LEAST = 0.01
+"""Least part of the crop that a mask covers."""
+
+Found = tuple[Frame, list[Face]]
+Seen = tuple[Frame, list[tuple[Face, Mask]]]
+Segment = Callable[[Frame, Face], Mask]
+
+
+def unet(providers: tuple[str, ...] = ("cpu",)) -> Segment:
+    """Our own network: mask and belief of one face in one frame."""
+    network = session("segmenter", providers)
+
+    def segment(frame: Frame, face: Face) -> Mask:
+        crop = sample(frame, align(face.landmarks, SIZE), SIZE).clip(0, 255)
+        mask, belief = network.run(None, {"image": crop.transpose(2, 0, 1)[None]})
+        return Mask(mask[0, 0], float(belief[0]), False)
+
+    return segment
+
+
+def kmeans(providers: tuple[str, ...] = ("cpu",)) -> Segment:
+    """The largest of three colours within the landmarks' lower polygon (Lumetti et al., section 1).
+
+    The method itself cannot say that a face is bare; the belief is the network's.
+    """
+    network = unet(providers)
+
+    def segment(frame: Frame, face: Face) -> Mask:
+        crop_to_frame = align(face.landmarks, SIZE)
+        crop = sample(frame, crop_to_frame, SIZE)
+        points = apply(invert(crop_to_frame), face.landmarks)[:, :2]
+        lower = np.concatenate([points[OUTLINE[8:29]], points[[6]]])
+        inside = np.zeros((SIZE, SIZE), np.uint8)
+        cv2.fillPoly(inside, [lower.round().astype(np.int32)], 1)
+        alpha = np.zeros((SIZE, SIZE), np.float32)
+        pixels = crop[inside > 0]
+        if len(pixels) >= 3:
+            stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
+            cv2.setRNGSeed(0)
+            _, labels, _ = cv2.kmeans(pixels, 3, None, stop, 1, cv2.KMEANS_PP_CENTERS)
+            alpha[inside > 0] = labels[:, 0] == np.bincount(labels[:, 0]).argmax()
+        return Mask(cv2.GaussianBlur(alpha, (0, 0), 1.0), network(frame, face).belief, False)
+
+    return segment
+
+
+SEGMENTERS = {"unet": unet, "kmeans": kmeans}
+"""What `--segmenter` may name."""
+
+
+def segment(found: Iterable[Found], one: Segment) -> Iterator[Seen]:
+    """Each face with its mask, decided and steadied over `REACH` frames before and after."""
+    past: deque[Seen] = deque(maxlen=REACH)
+    ahead: deque[Seen] = deque()
+    worn: dict[int, bool] = {}
+    for frame, faces in found:
+        ahead.append((frame, [(face, one(frame, face)) for face in faces]))
+        if len(ahead) > REACH:
+            yield _decide(past, ahead, worn)
+    while ahead:
+        yield _decide(past, ahead, worn)
+
+
+def _decide(past: deque[Seen], ahead: deque[Seen], worn: dict[int, bool]) -> Seen:
+    """The oldest frame ahead, each face with the mask that its neighbours in time agree on."""
+    frame, faces = ahead[0]
+    decided = []
+    for face, mask in faces:
+        around = [*past, *list(ahead)[: REACH + 1]]
+        now = len(past)
+        same = {k: m for k, (_, fs) in enumerate(around) for f, m in fs if f.track_id == face.track_id}
+        belief = float(np.mean([m.belief for m in same.values()]))
+        worn[face.track_id] = belief >= (OFF if worn.get(face.track_id) else ON)
+        weights = {k: NEAR[k - now + 2] for k in same if abs(k - now) <= 2}
+        alpha = sum(same[k].alpha * w for k, w in weights.items()) / sum(weights.values())
+        present = worn[face.track_id] and float((alpha > 0.5).mean()) >= LEAST
+        decided.append((face, Mask(alpha, belief, present)))
+    past.append(ahead.popleft())
+    return frame, decided

@@ -1,0 +1,311 @@
+"""Who is where, frame after frame: steady ids, and landmarks that do not tremble.
+
+`follow` detects now and then, measures landmarks on every frame, and links them: a Kalman filter carries
+each box (filterpy), the Hungarian method matches boxes. A face found late is followed back to the frame
+after the last detection. `steady` smooths the landmarks over a look-ahead window.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from filterpy.kalman import KalmanFilter
+from scipy.optimize import linear_sum_assignment
+
+from unmask_video.face import Detection, Face
+from unmask_video.frame import Frame
+from unmask_video.geometry import iou
+
+EVERY = 5
+"""Frames from one detection to the next."""
+ALIVE = 0.5
+"""Least score of landmarks that need nobody's word; below, the detector must see the face too."""
+EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
+"""FaceMesh's points around the person's right and left eye."""
+EYES_APART = 0.13
+"""How far FaceMesh's eyes and the detector's may lie apart, in heights of the detected box."""
+SAME = 0.25
+"""Least overlap (IoU) of a track's box and a detection's."""
+UNSEEN = 6
+"""Detections in a row that may miss a face before its track ends."""
+GAP = 10
+"""Frames without landmarks that a track survives."""
+WINDOW = 15
+"""Frames of look-ahead when smoothing."""
+CUT = 28.0
+"""Mean change of a small grey picture, 0..255, that makes a cut."""
+
+Measure = Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]
+Found = tuple[Frame, list[Face]]
+
+
+def box_filter(box: np.ndarray) -> KalmanFilter:
+    """Constant velocity for a box's centre and size: state x, y, size and their speeds per frame."""
+    kalman = KalmanFilter(dim_x=6, dim_z=3)
+    size = box_state(box)[2, 0]
+    kalman.F[:3, 3:] = np.eye(3)
+    kalman.H[:3, :3] = np.eye(3)
+    kalman.R *= (0.02 * size) ** 2
+    kalman.Q = np.diag([0.01, 0.01, 0.01, 0.02, 0.02, 0.01]) ** 2 * size**2
+    kalman.P *= (0.1 * size) ** 2
+    kalman.x[:3] = box_state(box)
+    return kalman
+
+
+def box_state(box: np.ndarray) -> np.ndarray:
+    """float64 [3, 1]: centre x, centre y and mean side of a box."""
+    return np.array([[(box[0] + box[2]) / 2], [(box[1] + box[3]) / 2], [(box[2] - box[0] + box[3] - box[1]) / 2]])
+
+
+@dataclass(eq=False)
+class Tracked:
+    """A track that is still followed."""
+
+    id: int
+    face: Face
+    """As last measured."""
+    kalman: KalmanFilter
+    lost: int = 0
+    """Frames since landmarks were last measured."""
+    unseen: int = 0
+    """Detections since the face was last detected."""
+
+    def predicted(self) -> np.ndarray:
+        """The last landmarks, moved to where the filter expects them now."""
+        shift = self.kalman.x[:2, 0] - box_state(self.face.box)[:2, 0]
+        return self.face.landmarks + [*shift, 0.0]
+
+    def take(self, landmarks: np.ndarray, score: float) -> bool:
+        """Believe the landmarks unless they jump; says which."""
+        face = Face(self.id, landmarks, score)
+        jump = box_state(face.box)[:, 0] - self.kalman.x[:3, 0]
+        if np.abs(jump).max() > 0.5 * self.kalman.x[2, 0]:
+            self.lost += 1
+            return False
+        self.kalman.update(box_state(face.box))
+        self.face, self.lost = face, 0
+        return True
+
+
+@dataclass
+class Linker:
+    """The state of `follow`: live tracks, and the frames since the last detection."""
+
+    detect: Callable[[Frame], list[Detection]]
+    measure: Measure
+    region_of_landmarks: Callable[[np.ndarray], np.ndarray]
+    region_of_detection: Callable[[Detection], np.ndarray]
+    guess: Callable[[Detection], np.ndarray]
+    """Landmarks from the detector's five points, where FaceMesh fails."""
+    tracks: list[Tracked] = field(default_factory=list)
+    waiting: list[Found] = field(default_factory=list)
+    next_id: int = 0
+
+    def move(self, frame: Frame) -> list[Face]:
+        """Measure every live track in a new frame."""
+        for track in self.tracks:
+            track.kalman.predict()
+        regions = [self.region_of_landmarks(t.predicted()) for t in self.tracks]
+        measured = self.measure(frame, regions)
+        seen = [t.face for t, (points, score) in zip(self.tracks, measured, strict=True) if t.take(points, score)]
+        self.tracks = [t for k, t in enumerate(self.tracks) if t.lost <= GAP and not _doubles(t, self.tracks[:k])]
+        return [f for f in seen if any(t.id == f.track_id for t in self.tracks)]
+
+    def unsure(self) -> bool:
+        """True if a track needs the detector's word: FaceMesh lost it, or hardly believes in it."""
+        return any(t.lost or t.face.score < ALIVE for t in self.tracks)
+
+    def look(self, frame: Frame, faces: list[Face]) -> None:
+        """Detect: confirm tracks, end unseen ones, start new ones and follow them back. Corrects `faces`."""
+        found = self.detect(frame)
+        pairs = match([t.kalman.x[:3, 0] for t in self.tracks], [d.box for d in found])
+        matched = {i: found[j] for i, j in pairs}
+        for i, track in enumerate(self.tracks):
+            if i in matched:
+                self.confirm(frame, track, matched[i], faces)
+            else:
+                track.unseen += 1
+                if track.face.score < ALIVE:
+                    track.lost += 1
+                    faces[:] = [f for f in faces if f.track_id != track.id]
+        self.tracks = [t for t in self.tracks if t.unseen < UNSEEN]
+        taken = {j for _, j in pairs}
+        for detection in (d for j, d in enumerate(found) if j not in taken):
+            self.start(frame, detection, faces)
+
+    def confirm(self, frame: Frame, track: Tracked, detection: Detection, faces: list[Face]) -> None:
+        """A track is where a face was detected: measure it anew from there if it was lost or disagrees."""
+        track.unseen = 0
+        if track.lost or (track.face.score < ALIVE and not agree(track.face.landmarks, detection)):
+            track.face, track.lost = Face(track.id, *self.settle(frame, detection)), 0
+            track.kalman = box_filter(track.face.box)
+            faces[:] = [f for f in faces if f.track_id != track.id] + [track.face]
+
+    def start(self, frame: Frame, detection: Detection, faces: list[Face]) -> None:
+        """A new track, unless another sits there or neither network is sure of a face."""
+        landmarks, score = self.settle(frame, detection)
+        face = Face(self.next_id, landmarks, score)
+        others = [f.box for f in faces]
+        if max(score, detection.score) < ALIVE or (others and iou(face.box[None], np.array(others)).max() > 0.5):
+            return
+        self.next_id += 1
+        faces.append(face)
+        self.tracks.append(Tracked(face.track_id, face, box_filter(face.box)))
+        self.trace_back(face)
+
+    def settle(self, frame: Frame, detection: Detection) -> tuple[np.ndarray, float]:
+        """Landmarks of a detected face: measured twice, the second time where the first put them."""
+        ((landmarks, score),) = self.measure(frame, [self.region_of_detection(detection)])
+        ((landmarks, score),) = self.measure(frame, [self.region_of_landmarks(landmarks)])
+        if score < ALIVE and not agree(landmarks, detection):
+            return self.guess(detection), 0.0
+        return landmarks, score
+
+    def trace_back(self, face: Face) -> None:
+        """Follow a new face backwards through the frames that wait."""
+        track = Tracked(face.track_id, face, box_filter(face.box))
+        for frame, faces in reversed(self.waiting[:-1]):
+            track.kalman.predict()
+            ((points, score),) = self.measure(frame, [self.region_of_landmarks(track.predicted())])
+            if not track.take(points, score):
+                return
+            if score < ALIVE:
+                found = self.detect(frame)
+                pairs = match([track.kalman.x[:3, 0]], [d.box for d in found])
+                if not pairs:
+                    return
+                self.confirm(frame, track, found[pairs[0][1]], [])
+            if any(iou(f.box[None], track.face.box[None])[0, 0] > 0.5 for f in faces):
+                return
+            faces.append(track.face)
+
+
+def agree(landmarks: np.ndarray, detection: Detection) -> bool:
+    """True if FaceMesh's eyes are where the detector's are."""
+    eyes = np.stack([landmarks[list(ring), :2].mean(0) for ring in EYES])
+    apart = np.linalg.norm(eyes - detection.points[:2], axis=1).max()
+    return bool(apart < EYES_APART * (detection.box[3] - detection.box[1]))
+
+
+def _doubles(track: Tracked, older: list[Tracked]) -> bool:
+    """True if an older track sits on the same face."""
+    return any(iou(track.face.box[None], other.face.box[None])[0, 0] > 0.6 for other in older)
+
+
+def match(states: list[np.ndarray], boxes: list[np.ndarray]) -> list[tuple[int, int]]:
+    """Pairs (track, detection) of greatest total overlap; pairs below `SAME` are dropped."""
+    if not states or not boxes:
+        return []
+    squares = np.array([[x - s / 2, y - s / 2, x + s / 2, y + s / 2] for x, y, s in states])
+    overlap = iou(squares, np.array(boxes))
+    rows, columns = linear_sum_assignment(-overlap)
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if overlap[i, j] >= SAME]
+
+
+def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> Iterator[Found]:
+    """Each frame with the faces in it; comes up to `every` frames late."""
+    before = None
+    for count, frame in enumerate(frames):
+        small = cv2.resize(frame.planes[0], (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+        small /= 2 ** (frame.colour.bits - 8)
+        if before is not None and np.abs(small - before).mean() > CUT:
+            yield from linker.waiting
+            linker.tracks, linker.waiting = [], []
+        before = small
+        faces = linker.move(frame)
+        linker.waiting.append((frame, faces))
+        anew = len(linker.waiting) == 1 and not linker.tracks
+        if count % every == 0 or anew or linker.unsure():
+            linker.look(frame, faces)
+            # The newest frame stays: the next face found late may be followed back through it.
+            yield from linker.waiting[:-every]
+            del linker.waiting[:-every]
+    yield from linker.waiting
+
+
+class LandmarkFilter:
+    """Constant-velocity Kalman filter and Rauch-Tung-Striebel smoother of one track's landmarks.
+
+    All points share one gain: state float64 [2, N] (place and speed of N numbers), covariance [2, 2].
+    """
+
+    STEP = np.array([[1.0, 1.0], [0.0, 1.0]])
+
+    def __init__(self, start: int, points: np.ndarray) -> None:
+        self.start = start
+        self.last = start
+        """Index of the last frame that was measured."""
+        size = float(np.ptp(points[:, 1]))
+        self.noise = (0.004 * size) ** 2
+        self.drive = (0.003 * size) ** 2 * np.array([[0.25, 0.5], [0.5, 1.0]])
+        state = np.stack([points.ravel(), np.zeros(points.size)])
+        spread = np.diag([self.noise, (0.02 * size) ** 2])
+        self.filtered = [(state, spread)]
+        self.foreseen = [(state, spread)]
+
+    def add(self, face: Face | None) -> None:
+        """The next frame's face, or None where it is missing; an unsure one counts less."""
+        state, spread = self.filtered[-1]
+        state, spread = self.STEP @ state, self.STEP @ spread @ self.STEP.T + self.drive
+        self.foreseen.append((state, spread))
+        if face is not None:
+            self.last = self.start + len(self.filtered)
+            gain = spread[:, :1] / (spread[0, 0] + self.noise * (1 if face.score >= ALIVE else 9))
+            state = state + gain * (face.landmarks.ravel() - state[0])
+            spread = spread - gain @ spread[:1]
+        self.filtered.append((state, spread))
+
+    def smooth(self, index: int) -> np.ndarray:
+        """Landmarks [468, 3] of frame `index`, seen from all frames up to the last measured one."""
+        at = self.last - self.start
+        state, _ = self.filtered[at]
+        for k in range(at - 1, index - self.start - 1, -1):
+            (mine, spread), (next_state, next_spread) = self.filtered[k], self.foreseen[k + 1]
+            gain = spread @ self.STEP.T @ np.linalg.inv(next_spread)
+            state = mine + gain @ (state - next_state)
+        return state[0].reshape(-1, 3)
+
+    def forget(self, index: int) -> None:
+        """Drop what lies before frame `index`."""
+        drop = index - self.start
+        if drop > 0:
+            self.start += drop
+            del self.filtered[:drop], self.foreseen[:drop]
+
+
+def steady(found: Iterable[Found], *, window: int = WINDOW) -> Iterator[Found]:
+    """The same frames with smoothed landmarks; gaps of up to `GAP` frames within a track are bridged."""
+    filters: dict[int, LandmarkFilter] = {}
+    held: deque[tuple[int, Frame]] = deque()
+    count = 0
+    for count, (frame, faces) in enumerate(found):
+        held.append((count, frame))
+        seen = {f.track_id: f for f in faces}
+        for track_id, face in seen.items():
+            if track_id not in filters:
+                filters[track_id] = LandmarkFilter(count, face.landmarks)
+        for track_id, one in filters.items():
+            if one.start + len(one.filtered) == count and count - one.last <= GAP + 1:
+                one.add(seen.get(track_id))
+        if len(held) > window:
+            yield _emit(held, filters)
+    while held:
+        yield _emit(held, filters)
+
+
+def _emit(held: deque[tuple[int, Frame]], filters: dict[int, LandmarkFilter]) -> Found:
+    """The oldest held frame with its smoothed faces; filters that end before it are dropped."""
+    index, frame = held.popleft()
+    for track_id in [k for k, f in filters.items() if f.last < index]:
+        if not (held and held[-1][0] - filters[track_id].last <= GAP):
+            del filters[track_id]
+    faces = []
+    for track_id, one in filters.items():
+        if one.start <= index <= one.last:
+            faces.append(Face(track_id, one.smooth(index), 1.0))
+            one.forget(index)
+    return frame, faces

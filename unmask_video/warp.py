@@ -1,0 +1,152 @@
+"""Faces out of frames and back: the cut, the thin-plate-spline warp of the reference, and the paste.
+
+Where the hidden points are is told by the reference's own 3-D shape under the pose of the visible upper
+face; what FaceMesh guesses behind a mask follows the mask's outline, and is not used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from unmask_video.face import OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference, align
+from unmask_video.frame import Frame
+from unmask_video.geometry import apply, fit_pose, invert, scale_of, scaled
+from unmask_video.picture import plane_scale, resample, sample
+
+SIZES = (128, 192, 256, 384, 512)
+"""Pixels that a crop may have."""
+CONTROL = np.array([
+    10, 297, 251, 356, 454, 361, 397, 378, 152, 149, 172, 132, 234, 127, 21, 67,  # outline
+    70, 105, 107, 336, 334, 300, 33, 159, 133, 145, 362, 386, 263, 374, 6, 168,  # brows, eyes
+    195, 4, 98, 327, 2, 61, 0, 291, 17, 39, 269, 84, 314, 13,  # nose, mouth
+    117, 346, 205, 425, 58, 288, 200, 57, 287, 187, 411,  # cheeks, chin
+])  # fmt: skip
+"""Control points of the spline."""
+GRID = 4
+"""Pixels between the places where the spline is evaluated."""
+
+
+def size_for(face: Face) -> int:
+    """The smallest of `SIZES` that does not lose the face's own pixels."""
+    side = scale_of(align(face.landmarks, 1))
+    return next((s for s in SIZES if s >= side), SIZES[-1])
+
+
+def cut(frame: Frame, face: Face, size: int) -> FaceCrop:
+    """The face upright at `size` px."""
+    crop_to_frame = align(face.landmarks, size)
+    image = sample(frame, crop_to_frame, size)
+    return FaceCrop(image, crop_to_frame, apply(invert(crop_to_frame), face.landmarks))
+
+
+def place(shape: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Where the points of a 3-D shape [468, 3] lie: posed by the upper face, which itself stays as seen."""
+    scale, rotation, move = fit_pose(shape[UPPER], landmarks[UPPER])
+    placed = scale * shape @ rotation.T + move
+    placed[UPPER] = landmarks[UPPER]
+    return placed
+
+
+def spline(at: np.ndarray, values: np.ndarray, size: int, *, stiffness: float = 1e-3) -> np.ndarray:
+    """Thin-plate spline (Bookstein 1989) through values [N, 2] at points [N, 2], as float32 [size, size, 2].
+
+    Solved in units of the crop; evaluated on every `GRID`-th pixel, then bilinear.
+    """
+    at = at / size
+    count = len(at)
+    system = np.zeros((count + 3, count + 3))
+    system[:count, :count] = _kernel(at, at) + stiffness * np.eye(count)
+    system[:count, count:] = np.hstack([np.ones((count, 1)), at])
+    system[count:, :count] = system[:count, count:].T
+    weights = np.linalg.solve(system, np.vstack([values, np.zeros((3, 2))]))
+    steps = (np.arange(size // GRID) + 0.5) * GRID / size
+    places = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    coarse = _kernel(places, at) @ weights[:count] + np.hstack([np.ones((len(places), 1)), places]) @ weights[count:]
+    coarse = coarse.reshape(len(steps), len(steps), 2).astype(np.float32)
+    return _enlarge(coarse, size)
+
+
+def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """r^2 log r^2 between points [N, 2] and [M, 2]."""
+    squared = ((a[:, None] - b[None]) ** 2).sum(-1)
+    return squared * np.log(np.maximum(squared, 1e-12))
+
+
+def _enlarge(coarse: np.ndarray, size: int) -> np.ndarray:
+    """Bilinear [g, g, 2] -> [size, size, 2]; the outermost half cell goes on in a straight line."""
+    wide = np.pad(coarse, ((1, 1), (1, 1), (0, 0)), mode="reflect", reflect_type="odd")
+    step = size // len(coarse)
+    large = cv2.resize(wide, (size + 2 * step, size + 2 * step), interpolation=cv2.INTER_LINEAR)
+    return large[step:-step, step:-step]
+
+
+def guide(crop: FaceCrop, reference: Reference) -> Guide:
+    """The reference as it would look in the crop's pose."""
+    size = crop.image.shape[0]
+    placed = place(reference.landmarks, crop.landmarks)
+    image = warp_photo(reference.image, reference.landmarks, placed, size)
+    return Guide(image, silhouette(placed, size), collar(placed, size))
+
+
+def warp_photo(image: np.ndarray, points: np.ndarray, onto: np.ndarray, size: int) -> np.ndarray:
+    """A photo's crop [P, P, 3] warped so that its points [468, 3] fall onto others: float32 [size, size, 3]."""
+    if image.shape[0] > 1.5 * size:
+        points = points * size / image.shape[0]
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    where = spline(onto[CONTROL, :2], points[CONTROL, :2], size) - np.float32(0.5)
+    return cv2.remap(image.astype(np.float32), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def silhouette(points: np.ndarray, size: int) -> np.ndarray:
+    """Inside of the face's outline, soft over about 2 px at 256: float32 [size, size] in 0..1."""
+    outline = points[OUTLINE, :2]
+    inside = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(inside, [(outline * 16).round().astype(np.int32)], 255, cv2.LINE_AA, shift=4)
+    return cv2.GaussianBlur(inside.astype(np.float32) / 255, (0, 0), size / 200)
+
+
+def collar(points: np.ndarray, size: int) -> np.ndarray:
+    """Ears and neck: 1 at the face's outline, falling to 0 a third of a face's width away, float32 [size, size]."""
+    inside = (silhouette(points, size) > 0.5).astype(np.uint8)
+    away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
+    width = np.linalg.norm(points[454, :2] - points[234, :2])
+    return np.clip(1.5 - away / (0.2 * max(width, 1.0)), 0, 1).astype(np.float32)
+
+
+def paste(frame: Frame, patches: list[Patch]) -> Frame:
+    """The frame with patches blended into its planes; every sample where alpha is 0 stays as it was."""
+    if not patches:
+        return frame
+    planes = [p.copy() for p in frame.planes]
+    matrix, offset = frame.colour.from_rgb()
+    for patch in patches:
+        yuv = cv2.transform(patch.image, np.hstack([matrix, offset[:, None]]))
+        for k, plane in enumerate(planes):
+            crop_to_plane = scaled(patch.crop_to_frame, 1.0, plane_scale(frame, plane))
+            _blend(plane, yuv[..., k], patch.alpha, crop_to_plane)
+    return replace(frame, planes=tuple(planes))
+
+
+def _blend(plane: np.ndarray, values: np.ndarray, alpha: np.ndarray, crop_to_plane: np.ndarray) -> None:
+    """Blend one channel of a patch into a plane, within the patch's box only."""
+    rows, columns = np.nonzero(alpha > 0)
+    if not len(rows):
+        return
+    low, high = np.array([columns.min(), rows.min()]) - 1, np.array([columns.max(), rows.max()]) + 2
+    corners = apply(crop_to_plane, np.array([[low[0], low[1]], [high[0], low[1]], [low[0], high[1]], [high[0], high[1]]]))
+    x0, y0 = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+    x1, y1 = np.minimum(np.ceil(corners.max(0)).astype(int), plane.shape[::-1])
+    if x0 >= x1 or y0 >= y1:
+        return
+    to_crop = invert(crop_to_plane - [[0, 0, x0], [0, 0, y0]])
+    box = (int(x1 - x0), int(y1 - y0))
+    # Colour under alpha 0 must not bleed in when shrinking, nor the crop's border be painted.
+    opacity = resample(alpha, to_crop, box, cv2.BORDER_CONSTANT)
+    colour = resample(values, to_crop, box)
+    part = plane[y0:y1, x0:x1]
+    top = np.iinfo(plane.dtype).max
+    mixed = part + (colour - part) * opacity
+    np.copyto(part, mixed.round().clip(0, top).astype(plane.dtype), where=opacity > 1 / 512)
