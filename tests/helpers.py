@@ -90,6 +90,15 @@ def write_film(path: Path, film: Film) -> Path:
     return path
 
 
+def write_sound(path: Path, film: Film) -> Path:
+    """The film's sound alone."""
+    with av.open(str(path), "w", format=MUXERS[path.suffix]) as out:
+        sounds = [_add_sound(out, film, language) for language in film.sound]
+        for track, sound in enumerate(sounds):
+            out.mux(_sound_packets(sound, film, track))
+    return path
+
+
 def picture(index: int, size: tuple[int, int], pixel_format: str) -> list[np.ndarray]:
     """The planes of frame `index`: a smooth pattern without symmetry, brighter from frame to frame."""
     pixels = av.VideoFormat(pixel_format, *size)
@@ -142,12 +151,12 @@ def _picture_packets(video: av.VideoStream, film: Film) -> list[av.Packet]:
 def _add_sound(out: av.container.OutputContainer, film: Film, language: str) -> av.AudioStream:
     sound = out.add_stream(film.sound_codec, SOUND_RATE)
     sound.codec_context.layout = "mono"
+    sound.codec_context.open()
     sound.metadata["language"] = language
     return sound
 
 
 def _sound_packets(sound: av.AudioStream, film: Film, track: int) -> list[av.Packet]:
-    sound.codec_context.open(strict=False)
     samples = sound.codec_context.frame_size or 1024
     kind = sound.codec_context.format.name
     packets = []
@@ -214,7 +223,7 @@ def facts(path: Path) -> Facts:
         first = frames[0]
         times = [f["time"] for f in frames]
         end = times[-1] + frames[-1]["duration"]
-        if "mp4" in film.format.name:  # which has no durations of shown frames, only steps between decoded ones
+        if "mp4" in film.format.name:  # its durations are steps between decoded frames, not shown ones
             end = (video.start_time + video.duration) * video.time_base
         return Facts(
             times=times,

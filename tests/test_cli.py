@@ -9,20 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
 from skimage.data import astronaut
-
-from unmask_video import BadReference, Options, Person, Progress, Report, Stopped, cli
-from unmask_video.options import PROVIDERS
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "unmask_video"]
@@ -44,8 +37,7 @@ def write_sound(path: Path) -> None:
         stream = out.add_stream("aac", rate=48000, layout="mono")
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), format="fltp", layout="mono")
         sound.sample_rate = 48000
-        out.mux(stream.encode(sound))
-        out.mux(stream.encode(None))
+        out.mux([*stream.encode(sound), *stream.encode(None)])
 
 
 @pytest.fixture(scope="session")
@@ -76,8 +68,15 @@ def folder(material: Path, tmp_path: Path) -> Path:
 
 def call(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the command; `@` stands for the folder."""
-    words = [word.replace("@", f"{folder}/") for word in arguments.split()]
-    return subprocess.run([*COMMAND, *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return shell([*COMMAND, *expand(arguments, folder)])
+
+
+def expand(arguments: str, folder: Path) -> list[str]:
+    return [word.replace("@", f"{folder}/") for word in arguments.split()]
+
+
+def shell(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -173,8 +172,7 @@ def test_other_ways_to_name_the_files(folder: Path) -> None:
 
 
 def test_json_progress(folder: Path) -> None:
-    done = call(GOOD + "--progress json", folder)
-    *steps, last = map(json.loads, done.stderr.splitlines())
+    *steps, last = map(json.loads, call(GOOD + "--progress json", folder).stderr.splitlines())
     assert set(steps[-1]) == {"stage", "file", "frame", "total", "fps", "eta_s", "faces", "filled"}
     assert (steps[-1]["file"], steps[-1]["frame"], steps[-1]["total"]) == ("film.mp4", 30, 30)
     assert last["report"]["frames"] == 30 and last["report"]["target"] == f"{folder}/out.mp4"
@@ -184,7 +182,7 @@ def test_json_progress(folder: Path) -> None:
 def test_stopped(number: signal.Signals, folder: Path) -> None:
     write_film(folder / "long.mp4", 5000)
     before = contents(folder)
-    words = f"{folder}/long.mp4 {folder}/old.mp4 --overwrite --progress json -r {folder}/face.png".split()
+    words = expand("@long.mp4 @old.mp4 --overwrite --progress json -r @face.png", folder)
     with subprocess.Popen([*COMMAND, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert json.loads(process.stderr.readline())["total"] == 5000
         process.send_signal(number)
@@ -198,111 +196,16 @@ def test_help_is_quick() -> None:
     seconds = []
     for _ in range(3):
         begin = time.perf_counter()
-        done = subprocess.run([*COMMAND, "--help"], cwd=ROOT, capture_output=True, text=True)
+        done = shell([*COMMAND, "--help"])
         seconds.append(time.perf_counter() - begin)
     assert done.returncode == 0 and "--trim-start" in done.stdout
     assert min(seconds) < 0.7
 
 
 def test_cpu_path_loads_no_torch(folder: Path) -> None:
-    words = [word.replace("@", f"{folder}/") for word in GOOD.split()]
     code = (
-        f"import sys, unmask_video.cli as cli; code = cli.exit_code({words!r})\n"
+        f"import sys, unmask_video.cli as cli; code = cli.exit_code({expand(GOOD, folder)!r})\n"
         "print(code, sorted({'torch', 'mediapipe', 'tensorflow', 'jax', 'matplotlib'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = shell([sys.executable, "-c", code])
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
-
-
-# --- in this process, with another `unmask` -------------------------------------------------------
-
-
-def report(**changes: Any) -> Report:
-    alice = Person(1, frames=90, masked=80, filled=70, reference="alice.jpg", reason="seen from behind")
-    bob = Person(2, frames=10, masked=10, filled=0, reference=None, reason="matches no reference")
-    return replace(
-        Report(Path("in.mp4"), Path("out.mp4"), 100, 100, 90, 70, (alice, bob), 10.0, 4.0, ("chapters are lost",)),
-        **changes,
-    )
-
-
-Call = Callable[..., tuple[int, dict[str, Any]]]
-
-
-@pytest.fixture
-def pretend(monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs the command with an `unmask` that raises `error` or reports; exit code and what was asked."""
-
-    def run(*words: str, error: BaseException | None = None) -> tuple[int, dict[str, Any]]:
-        asked: dict[str, Any] = {}
-
-        def unmask(source: Path, target: Path, **rest: Any) -> Report:
-            asked.update(rest, source=source, target=target)
-            rest["progress"](Progress(frame=50, total=100, faces=50, filled=40))
-            if error is not None:
-                raise error
-            return report()
-
-        monkeypatch.setitem(sys.modules, "unmask_video.pipeline", SimpleNamespace(unmask=unmask))
-        return cli.exit_code(["in.mp4", "out.mp4", *words]), asked
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "words"),
-    [
-        (BadReference("no face was found"), 2, "no face was found"),
-        (Stopped("stopped by the user"), 4, "stopped by the user"),
-        (KeyboardInterrupt(), 4, "stopped, and nothing was left behind"),
-        (MemoryError(), 1, "there is not enough memory"),
-        (RuntimeError("two\nlines"), 1, "unexpected error (RuntimeError: two lines)"),
-    ],
-)
-def test_errors_end_as_one_sentence(
-    error: BaseException, code: int, words: str, pretend: Call, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert pretend(error=error)[0] == code
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith(f"unmask-video: {words}") and said.err.count("\n") == 1
-
-
-def test_values_arrive(pretend: Call) -> None:
-    words = "-r a.jpg -r b.jpg#2 --unmatched fill --segmenter kmeans --landmarks mediapipe --encoder libx265"
-    more = "--crf 20 --preset fast --no-audio --ep cuda --ep cpu --trim-start 10s --trim-end 00:01:02.5"
-    code, asked = pretend(*words.split(), *more.split(), "--overwrite")
-    assert code == 0 and asked["reference"] == ("a.jpg", "b.jpg#2")
-    assert asked["options"] == Options(
-        unmatched="fill", segmenter="kmeans", landmarks="mediapipe", encoder="libx265", crf=20, preset="fast",
-        audio=False, execution_providers=("cuda", "cpu"), trim_start=10.0, trim_end=62.5, overwrite=True,
-    )  # fmt: skip
-
-
-def test_defaults_are_those_of_options(pretend: Call) -> None:
-    assert pretend()[1]["options"] == Options()
-
-
-def test_providers_are_those_of_runtime() -> None:
-    from unmask_video import runtime
-
-    assert set(PROVIDERS) == set(runtime.PROVIDERS)
-
-
-def test_displays(pretend: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    said = {}
-    for kind in ("auto", "none", "bar", "plain", "json"):
-        assert pretend("--progress", kind)[0] == 0
-        said[kind] = capsys.readouterr().err
-    assert said["auto"] == said["none"] == ""
-    assert "50/100" in said["bar"] and "40 of 50 faces filled" in said["bar"]
-    assert said["plain"].startswith("frame 50 of 100, ") and said["plain"].endswith("40 of 50 faces filled\n")
-    assert json.loads(said["json"].splitlines()[0])["filled"] == 40
-
-
-def test_report() -> None:
-    assert report().kept == {"seen from behind": 10, "matches no reference": 10}
-    assert report().ratio == 2.5 and report(codec_seconds=0.0).ratio == 0.0
-    summary = report().summary()
-    for words in ("100 of 2 people, 90 masked", "20: seen from behind (10); matches", "2.5 times", "chapters"):
-        assert words in summary
-    assert json.loads(json.dumps(report().to_json()))["people"][1]["reference"] is None

@@ -23,16 +23,16 @@ WEIGHTS = ROOT / "models" / "weights"
 LAYERS: dict[str, set[str]] = {
     "things": {"errors", "face", "frame", "geometry", "picture", "report"},
     "models": {"models"},
-    "means": {"container", "encoders", "options", "remux", "runtime"},
+    "means": {"ahead", "clock", "container", "encoders", "options", "remux", "runtime"},
     "stages": {
         "decode", "detect", "encode", "identify", "inpaint", "landmarks", "reference", "segment", "smooth",
-        "track", "warp",
+        "steady", "track", "warp",
     },
-    "order": {"pipeline"},
+    "order": {"people", "pipeline"},
     "command": {"__main__", "cli"},
 }  # fmt: skip
 """From bottom to top; imports point down, and a layer's modules import each other only in `SOCIABLE` ones."""
-SOCIABLE = {"things", "means", "command"}
+SOCIABLE = {"things", "means", "order", "command"}
 WHO_IMPORTS = {
     "av": {"container", "decode", "encode", "encoders", "remux"},
     "torch": {"runtime"},

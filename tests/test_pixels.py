@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from helpers import Facts, Film, facts, picture, rows, write_film
-from test_video import VP9, assert_shows, assert_same_timing_and_sound, read, rewrite, round_trip
+from helpers import Film, picture, write_film
+from test_video import VP9, assert_same_timing_and_sound, assert_shows, read, rewrite, round_trip
 
 from unmask_video import decode
 from unmask_video.container import planar_format
 from unmask_video.encoders import choose_format
 
+RAW = Film(codec="rawvideo", options={})
 LOSSLESS = {"codec": "ffv1", "options": {}}
 TAGGED = [(2, 1, 1, 1), (1, 9, 16, 9), (1, 6, 6, 6), (1, 5, 6, 5), (1, 9, 18, 9)]
 """Range, primaries, transfer, matrix: full BT.709, PQ, BT.601 of both kinds, HLG."""
@@ -22,11 +24,6 @@ TAGGED = [(2, 1, 1, 1), (1, 9, 16, 9), (1, 6, 6, 6), (1, 5, 6, 5), (1, 9, 18, 9)
 
 def tags(values: tuple[int, int, int, int]) -> dict[str, int]:
     return dict(zip(("color_range", "primaries", "transfer", "matrix"), values, strict=True))
-
-
-def assert_planes_equal(one: Path, other: Path) -> None:
-    pairs = zip(read(one), read(other), strict=True)
-    assert all((x == y).all() for a, b in pairs for x, y in zip(a.planes, b.planes, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +44,8 @@ def test_depth_and_chroma_stay(tmp_path: Path, pixel_format: str) -> None:
 @pytest.mark.parametrize("size", [(96, 64), (97, 65)])
 @pytest.mark.parametrize(
     "pixel_format",
-    ["yuv420p", "yuv422p", "yuv444p", "gray", "gray10le", "yuv420p9le", "yuv422p10le", "yuv444p12le", "yuv420p16le"],
+    ["yuv420p", "yuv422p", "yuv444p", "gray", "gray10le"]
+    + ["yuv420p9le", "yuv422p10le", "yuv444p12le", "yuv420p16le"],
 )
 def test_the_way_from_file_to_file_changes_no_sample(
     tmp_path: Path, pixel_format: str, size: tuple[int, int]
@@ -136,7 +134,7 @@ def test_grey_gets_neutral_chroma_where_it_must_have_some(tmp_path: Path) -> Non
 def test_other_layouts_are_read_without_loss(
     tmp_path: Path, stored: str, planar: str, color_range: int
 ) -> None:
-    film = Film(codec="rawvideo", options={}, pixel_format=planar, stored_format=stored, color_range=color_range)
+    film = replace(RAW, pixel_format=planar, stored_format=stored, color_range=color_range)
     path = write_film(tmp_path / "film.mkv", film)
     with decode.open_video(path) as video:
         frames = list(video.frames())
@@ -157,16 +155,16 @@ def test_every_layout_has_a_planar_twin(name: str, planar: str) -> None:
     assert planar_format(av.VideoFormat(name, 97, 65)) == planar
 
 
-@pytest.mark.parametrize(("codec", "stored"), [("ffv1", "bgra"), ("libx264rgb", "rgb24"), ("ffv1", "yuva420p")])
-def test_rgb_and_transparency_are_read_as_yuv(tmp_path: Path, codec: str, stored: str) -> None:
-    film = Film(codec=codec, options={}, pixel_format="yuv444p", stored_format=stored, matrix=6, color_range=1)
-    if stored != "yuva420p":
-        film = Film(codec=codec, options={}, pixel_format="yuv444p", stored_format=stored)
+@pytest.mark.parametrize(
+    ("codec", "stored", "matrix"), [("ffv1", "bgra", 2), ("libx264rgb", "rgb24", 2), ("ffv1", "yuva420p", 6)]
+)
+def test_rgb_and_transparency_are_read_as_yuv(tmp_path: Path, codec: str, stored: str, matrix: int) -> None:
+    film = Film(codec=codec, options={}, pixel_format="yuv444p", stored_format=stored, matrix=matrix)
     path = write_film(tmp_path / "film.mkv", film)
     with decode.open_video(path) as video:
         frames = list(video.frames())
         assert len(video.warnings) == 1 and "are read as yuv" in video.warnings[0]
-        assert (video.tags.matrix, video.tags.color_range) in ((6, 1), (2, 1), (5, 1))
+        assert video.tags.matrix == 6
     with av.open(str(path)) as shown:
         for frame, truth in zip(frames, shown.decode(video=0), strict=True):
             m, offset = frame.colour.to_rgb()
@@ -177,7 +175,9 @@ def test_rgb_and_transparency_are_read_as_yuv(tmp_path: Path, codec: str, stored
 
 
 @pytest.mark.parametrize("values", TAGGED)
-@pytest.mark.parametrize(("encoder", "suffix"), [("libx264", ".mp4"), ("libx265", ".mkv"), ("libsvtav1", ".mp4")])
+@pytest.mark.parametrize(
+    ("encoder", "suffix"), [("libx264", ".mp4"), ("libx265", ".mkv"), ("libsvtav1", ".mp4")]
+)
 def test_colour_tags_stay(
     tmp_path: Path, values: tuple[int, int, int, int], encoder: str, suffix: str
 ) -> None:
@@ -215,7 +215,9 @@ def test_full_range_is_seen_and_kept(tmp_path: Path, pixel_format: str) -> None:
     assert_shows(path, film)
 
 
-@pytest.mark.parametrize(("encoder", "suffix"), [("libx264", ".mp4"), ("libx264", ".mkv"), ("libsvtav1", ".mp4")])
+@pytest.mark.parametrize(
+    ("encoder", "suffix"), [("libx264", ".mp4"), ("libx264", ".mkv"), ("libsvtav1", ".mp4")]
+)
 def test_pixels_that_are_not_square_stay(tmp_path: Path, encoder: str, suffix: str) -> None:
     film = Film(sample_aspect=Fraction(4, 3))
     old, new, warnings, _ = round_trip(tmp_path, film, ".mp4", suffix, encoder=encoder)

@@ -101,7 +101,9 @@ def test_films_of_all_kinds_come_out_alike(
 
 
 @pytest.mark.parametrize(
-    ("encoder", "codec"), [("h264", "h264"), ("hevc", "hevc"), ("av1", "av1"), ("vp9", "vp9"), ("ffv1", "ffv1")]
+    ("encoder", "codec"),
+    [("libx264", "h264"), ("libx265", "hevc"), ("h264", "h264"), ("hevc", "hevc"), ("ffv1", "ffv1")]
+    + [("libsvtav1", "av1"), ("av1", "av1"), ("libvpx-vp9", "vp9"), ("vp9", "vp9")],
 )
 def test_the_encoder_can_be_chosen(tmp_path: Path, encoder: str, codec: str) -> None:
     old, new, warnings, path = round_trip(tmp_path, Film(), ".mp4", ".mkv", encoder=encoder)
@@ -237,7 +239,8 @@ def test_mirrored_films_stay_mirrored_and_upright(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start", [0.5, 0.52, 0.3333])
 def test_trims_begin_at_zero_and_keep_the_sound_in_step(tmp_path: Path, start: float) -> None:
-    film = Film(pts=frames_25(40), sound=("eng",), sound_seconds=1.6, chapters=((0, 400, "a"), (400, 1600, "b")))
+    chapters = ((0, 400, "a"), (400, 1600, "b"))
+    film = Film(pts=frames_25(40), sound=("eng",), sound_seconds=1.6, chapters=chapters)
     old, new, warnings, path = round_trip(tmp_path, film, start_seconds=start, stop_seconds=1.2)
     inside = [time for time in old.times if Fraction(str(start)) <= time < Fraction("1.2")]
     assert new.times == [time - inside[0] for time in inside]

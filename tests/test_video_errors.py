@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,19 +11,14 @@ from pathlib import Path
 
 import av
 import pytest
-from helpers import Film, facts, frames_25, write_film
+from helpers import Film, facts, frames_25, write_film, write_sound
 from test_video import read, rewrite
 
-from unmask_video import container, decode, encode
+from unmask_video import container, decode
 from unmask_video.ahead import read_ahead
-from unmask_video.errors import BadEnvironment, BadOption, CannotDecode, CannotEncode, CannotOpen, UnmaskError
+from unmask_video.errors import BadOption, CannotDecode, CannotOpen, UnmaskError
 
 LONG = Film(pts=frames_25(60), size=(192, 128), sound=("eng",), sound_seconds=2.4)
-FRAGMENTED = Film(
-    pts=frames_25(60),
-    options={"preset": "ultrafast", "g": "10"},
-    muxer_options={"movflags": "frag_keyframe+empty_moov+default_base_moof"},
-)
 
 
 @pytest.fixture(autouse=True)
@@ -47,18 +41,9 @@ def assert_one_sentence(error: UnmaskError, *names: object) -> None:
     assert "During handling" not in shown and "direct cause" not in shown
 
 
-def audio_only(path: Path) -> None:
-    with av.open(str(path), "w", format="mp4") as out:
-        sound = out.add_stream("aac", 48000)
-        sound.codec_context.layout = "mono"
-        frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-        frame.sample_rate, frame.pts = 48000, 0
-        out.mux(sound.encode(frame))
-        out.mux(sound.encode(None))
-
-
 def no_frames(path: Path) -> None:
-    with av.open(str(path), "w", format="mp4", container_options={"movflags": "frag_keyframe+empty_moov"}) as out:
+    fragmented = {"movflags": "frag_keyframe+empty_moov"}
+    with av.open(str(path), "w", format="mp4", container_options=fragmented) as out:
         video = out.add_stream("libx264", 25)
         video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
         out.start_encoding()
@@ -74,10 +59,10 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder": (lambda path: path.mkdir(), "is a folder"),
     "pipe": (lambda path: os.mkfifo(path), "not a plain file"),
     "text": (lambda path: path.write_text("Dear diary,\nno film today.\n" * 50), "not a video"),
-    "empty": (lambda path: path.write_bytes(b""), "not a video"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
     "noise": (lambda path: path.write_bytes(os.urandom(5000)), "not a video"),
     "cut": (damaged_header, "not a video"),
-    "sound": (audio_only, "no moving picture (only audio)"),
+    "sound": (lambda path: write_sound(path, LONG), "no moving picture (only audio)"),
     "frameless": (no_frames, "no picture that can be decoded"),
 }
 
@@ -114,7 +99,7 @@ def test_a_file_that_may_not_be_read_is_told(film: Path) -> None:
 
 
 PLAYLISTS = {
-    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfilm.mp4\n#EXT-X-ENDLIST\n",
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfilm.ts\n#EXT-X-ENDLIST\n",
     "list.mp4": "ffconcat version 1.0\nfile film.mp4\n",
     "bom.txt": "\ufeff#EXTM3U\n#EXTINF:9,\nfilm.mp4\n",
 }
@@ -136,6 +121,7 @@ def test_each_wall_alone_keeps_playlists_out(
 ) -> None:
     path = film.with_name(name)
     path.write_text(PLAYLISTS[name])
+    write_film(film.with_suffix(".ts"), LONG)
     monkeypatch.chdir(film.parent)
     with av.open(path.name, options={"protocol_whitelist": "file"}, format=None) as unguarded:
         assert next(unguarded.decode(video=0)).width == 192, "without walls the playlist opens the film"
@@ -155,14 +141,28 @@ def test_names_are_never_patterns_or_protocols(film: Path, monkeypatch: pytest.M
         path.rename(film)
 
 
-def test_a_film_that_breaks_off_names_the_frame_and_leaves_nothing(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.mp4", FRAGMENTED)
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.7)])
+@pytest.mark.parametrize(
+    ("flags", "share"),
+    [("faststart", share) for share in (0.5, 0.6, 0.65, 0.7, 0.8, 0.93)]
+    + [("frag_keyframe+empty_moov+default_base_moof", share) for share in (0.5, 0.6, 0.8)],
+)
+def test_a_film_that_breaks_off_names_the_frame_and_leaves_nothing(
+    tmp_path: Path, flags: str, share: float
+) -> None:
+    film = Film(
+        pts=frames_25(60),
+        options={"preset": "ultrafast", "g": "10"},
+        muxer_options={"movflags": flags},
+        sound=("eng",) if flags == "faststart" else (),
+        sound_seconds=2.4,
+    )
+    path = write_film(tmp_path / "film.mp4", film)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(CannotDecode) as caught:
         rewrite(path, tmp_path / "out.mp4")
     assert_one_sentence(caught.value, path, " frames, at ", " s (")
-    read_frames = int(str(caught.value).split("after ")[1].split()[0])
-    assert 20 <= read_frames < 60
+    count = int(str(caught.value).split("after ")[1].split()[0])
+    assert 60 * share * 0.6 <= count < 60
     assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
     assert len(read(path, 0.0, 0.4)) == 10, "before the damage all is well"
 

@@ -17,17 +17,18 @@ import click
 import cv2
 import numpy as np
 import torch
-from unmask_video import inpaint, warp
+from unmask_video import inpaint, reference, warp
 from unmask_video.face import Face, FaceCrop, Mask, Reference, align
-from unmask_video.geometry import apply, invert
 from unmask_video.landmarks import onnx_backend
 from unmask_video.picture import photo, sample
 
 from training.data import measure_face, pictures
 from training.lpips import LPIPS
-from training.masks import MaskShape, cloth_of, lit, Patterns
+from training.masks import MaskShape, lit
 
 SIZE = 256
+NOBODY = np.zeros(192, np.float32)
+"""Identity is not compared here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,19 +70,20 @@ def cases(source: Path) -> Iterator[Case]:
             masked, alpha = surgical(rgb, landmarks, rng)
             found = measure_face(photo(masked), measure)
             if found is not None:
-                yield _case(name, rgb, masked, alpha, found, measured[k - 1])
+                yield _case(name, rgb, masked, alpha, found, _reference(*measured[k - 1]))
 
 
-def _case(name, rgb, masked, alpha, found, other) -> Case:  # noqa: ANN001
+def _reference(name: str, rgb: np.ndarray, landmarks: np.ndarray) -> Reference:
+    return reference.aligned(name, photo(rgb), landmarks, NOBODY)
+
+
+def _case(
+    name: str, rgb: np.ndarray, masked: np.ndarray, alpha: np.ndarray, found: np.ndarray, other: Reference
+) -> Case:
     crop_to_frame = align(found, SIZE)
     crop = warp.cut(photo(masked), Face(0, found, 1.0), SIZE)
     hidden = sample(photo((alpha * 255).astype(np.uint8)[..., None].repeat(3, 2)), crop_to_frame, SIZE)[..., 1] / 255
-    truth = sample(photo(rgb), crop_to_frame, SIZE)
-    size = int(np.clip(warp.scale_of(align(other[2], 1)), 64, 512))
-    to_photo = align(other[2], size)
-    image = sample(photo(other[1]), to_photo, size).round().clip(0, 255).astype(np.uint8)
-    reference = Reference(other[0], image, apply(invert(to_photo), other[2]), np.zeros(192, np.float32))
-    return Case(name, crop, truth, hidden, reference)
+    return Case(name, crop, sample(photo(rgb), crop_to_frame, SIZE), hidden, other)
 
 
 def fill_tps(case: Case) -> np.ndarray:

@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from unmask_video.models.segmenter import SIZE, Segmenter
 
 from training.checkpoint import register
-from training.masks import Patterns, decoy, degrade, draw, load_patterns
+from training.masks import decoy, degrade, draw
+from training.patterns import Patterns, load_patterns
 
 BATCH = 32
 RATE = 2e-3

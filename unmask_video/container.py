@@ -27,6 +27,8 @@ ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FU
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf"
 SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
 KINDS = "mp4, mov, mkv, webm, avi, mpeg, ts, flv, ogg or wmv"
+READ_ERRORS = (av.FFmpegError, OSError)
+"""What reading and decoding may raise: libav's errors, and those of the file beneath it."""
 BUFFER_BYTES = 1 << 18
 
 PLANAR = re.compile(r"(?:yuvj?4(?:20|22|44)p|gray)(?:(?:9|10|12|14|16)le)?")
@@ -89,6 +91,8 @@ def _check_file(path: Path) -> None:
         raise CannotOpen(f"{path} does not exist; check the path")
     if not path.is_file():  # opening a pipe could wait for ever
         raise CannotOpen(f"{path} is not a plain file; give a video file")
+    if path.stat().st_size == 0:
+        raise CannotOpen(f"{path} is empty; give a video file")
 
 
 def _refuse_playlist(path: Path, head: bytes) -> None:
@@ -99,7 +103,7 @@ def _refuse_playlist(path: Path, head: bytes) -> None:
 def _open_container(path: Path, file: BinaryIO) -> InputContainer:
     try:
         return av.open(file, options=dict(SAFE), metadata_errors="replace", buffer_size=BUFFER_BYTES)
-    except (av.FFmpegError, ValueError) as error:
+    except (*READ_ERRORS, ValueError) as error:
         why = getattr(error, "strerror", None) or "its format is unknown"
         sentence = f"{path} is not a video that can be read ({why}); give a whole {KINDS} file"
         raise CannotOpen(sentence) from None

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import time
@@ -25,6 +26,7 @@ from av.video.stream import VideoStream
 from unmask_video.ahead import read_ahead
 from unmask_video.clock import Clock, stamp
 from unmask_video.container import (
+    READ_ERRORS,
     UNSPECIFIED,
     Tags,
     convert,
@@ -122,7 +124,7 @@ class Video:
         try:
             with contextlib.closing(self._decoded(container, stream)) as pictures:
                 return next(pictures)
-        except (StopIteration, av.FFmpegError):
+        except (StopIteration, *READ_ERRORS):
             why = "holds no picture that can be decoded; give a whole video file"
             raise CannotOpen(f"{self.path} {why}") from None
 
@@ -170,7 +172,7 @@ class Video:
                     native = self._native(picture, reformatter)
                     yield self._frame(native, index=emitted, pts=pts, duration=duration)
                     emitted += 1
-        except av.FFmpegError as error:
+        except READ_ERRORS as error:
             raise self._broken_off(clock, error.strerror) from None
         if emitted == 0:
             start = float(begin - self.first_seconds)
@@ -183,7 +185,7 @@ class Video:
             stream = film_stream(container)
             if seek:
                 container.seek(int(begin / stream.time_base), stream=stream)
-            yield from self._decoded(container, stream)
+            yield from self._decoded(container, stream, whole=not seek)
 
     def _seek_lands_before(self, begin: Fraction) -> bool:
         # Some seeks land late, for one on a key frame whose leading pictures are lost.
@@ -194,28 +196,35 @@ class Video:
                 with contextlib.closing(self._decoded(container, stream)) as pictures:
                     head = next(pictures)
             return head.pts is not None and head.pts * stream.time_base <= begin
-        except (StopIteration, av.FFmpegError):
+        except (StopIteration, *READ_ERRORS):
             return False
 
     def _decoded(
-        self, container: InputContainer, stream: VideoStream
+        self, container: InputContainer, stream: VideoStream, *, whole: bool = False
     ) -> Generator[av.VideoFrame, None, None]:
         """Decoded pictures in display order; damage before the first one is passed over."""
         stream.thread_type = "AUTO"
-        started = False
+        packets, started = 0, False
         for packet in container.demux(stream):
-            begin = time.perf_counter()
-            try:
-                pictures = packet.decode()
-            except av.FFmpegError:
-                # A stream cut out of a longer one may begin with packets that refer to lost pictures.
-                if started:
-                    raise
-                continue
-            finally:
-                self.busy_seconds += time.perf_counter() - begin
+            packets += packet.size > 0
+            pictures = self._decode(packet, strict=started)
             started = started or bool(pictures)
             yield from pictures
+        # A file cut between two pictures ends without an error, but its index tells of more.
+        if whole and packets < len(stream.index_entries):
+            raise OSError(errno.EIO, "its end is missing")
+
+    def _decode(self, packet: av.Packet, *, strict: bool) -> list[av.VideoFrame]:
+        begin = time.perf_counter()
+        try:
+            return packet.decode()
+        except av.FFmpegError:
+            # A stream cut out of a longer one may begin with packets that refer to lost pictures.
+            if strict:
+                raise
+            return []
+        finally:
+            self.busy_seconds += time.perf_counter() - begin
 
     def _native(self, picture: av.VideoFrame, reformatter: VideoReformatter) -> av.VideoFrame:
         """The picture in the film's pixel format and size."""

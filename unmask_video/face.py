@@ -15,7 +15,8 @@ OUTLINE = [
 ]  # fmt: skip
 """FaceMesh indices around the face, from the forehead's middle clockwise as the viewer sees it."""
 
-CANONICAL = np.load(files("unmask_video").joinpath("canonical_face.npy").open("rb")).astype(np.float64)
+with files("unmask_video").joinpath("canonical_face.npy").open("rb") as _file:
+    CANONICAL = np.load(_file).astype(np.float64)
 """float64 [468, 3]: the mean bare face, height 1, x to the viewer's right, y down, made by `training/data.py`."""
 
 UPPER = np.flatnonzero(CANONICAL[:, 1] < -0.07)

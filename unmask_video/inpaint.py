@@ -45,8 +45,9 @@ def skin_like(photo: np.ndarray, face: np.ndarray) -> np.ndarray:
     middle = np.median(tone[inside], axis=0)
     spread = np.median(np.abs(tone[inside] - middle), axis=0) * 1.5 + 0.004
     apart = (((tone - middle) / spread) ** 2).sum(2)
-    dark = np.median(total[inside]) * 0.3
-    like = np.exp(-0.5 * np.maximum(apart - 2, 0) / 3) * (total > dark)
+    # A collar is brighter than the skin above it, and black cloth has no tone at all.
+    level = total / np.median(total[inside])
+    like = np.exp(-0.5 * np.maximum(apart - 2, 0) / 3) * (level > 0.3) * (level < 1.12)
     return cv2.GaussianBlur(like.astype(np.float32), (0, 0), size / 128)
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask_video import decode, detect, encode, identify, inpaint, landmarks, reference, segment, smooth, track, warp
+from unmask_video import decode, detect, encode, identify, inpaint, landmarks, reference
+from unmask_video import segment, smooth, steady, track, warp
 from unmask_video.errors import BadOption
 from unmask_video.face import Detection, Face, Mask, Reference
-from unmask_video.frame import Frame
+from unmask_video.frame import Frame, VideoInfo
 from unmask_video.options import Options, check_paths
 from unmask_video.people import Cast, Matched
 from unmask_video.report import Person, Progress, Report
@@ -49,30 +50,38 @@ def unmask(
     encode.check_target(target)
     with decode.open_video(source) as video:
         tools = Tools.make(options)
-        cast = tools.cast(photos, options)
-        tally = Tally(source, target, cast)
-        end = {"start_seconds": options.trim_start, "stop_seconds": options.trim_end}
-        with (
-            encode.Writer(
-                target, video, encoder=options.encoder, crf=options.crf, preset=options.preset,
-                audio=options.audio, **end,
-            ) as out,
-            closing(video.frames(**end)) as frames,
-        ):  # fmt: skip
-            for frame in route(frames, tools, cast, tally):
-                out.write(frame)
-                if progress:
-                    progress(tally.progress(total_frames(video.info, options)))
+        tally = Tally(source, target, tools.cast(photos, options))
+        out = convert(video, target, tools, tally, options, progress)
     tally.warnings = [*video.warnings, *out.warnings]
     return tally.report(time.perf_counter() - began, video.busy_seconds + out.busy_seconds)
 
 
-def route(frames: Iterable[Frame], tools: Tools, cast: Cast, tally: Tally) -> Iterator[Frame]:
+def convert(
+    video: decode.Video,
+    target: Path,
+    tools: Tools,
+    tally: Tally,
+    options: Options,
+    progress: Callable[[Progress], None] | None,
+) -> encode.Writer:
+    """All frames of an open video through the route and into the target; the closed writer."""
+    part = {"start_seconds": options.trim_start, "stop_seconds": options.trim_end}
+    total = total_frames(video.info, options)
+    chosen = {"encoder": options.encoder, "crf": options.crf, "preset": options.preset, "audio": options.audio}
+    with encode.Writer(target, video, **chosen, **part) as out, closing(video.frames(**part)) as frames:
+        for frame in route(frames, tools, tally):
+            out.write(frame)
+            if progress:
+                progress(tally.progress(total))
+    return out
+
+
+def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Iterator[Frame]:
     """Every frame, in order, with its masked faces filled. Each line is a stage; memory is what they hold."""
     found = track.follow(frames, tools.linker())
-    found = track.steady(found)
+    found = steady.steady(found)
     seen = segment.segment(found, tools.segment)
-    matched = cast.match(seen)
+    matched = tally.cast.match(seen)
     filled = fill(tally.count(matched))
     for frame, patches in smooth.smooth(filled):
         tally.frames += 1
@@ -90,7 +99,7 @@ def fill(matched: Iterable[Matched]) -> Iterator[smooth.Filled]:
         yield frame, done
 
 
-def total_frames(info, options: Options) -> int:  # noqa: ANN001
+def total_frames(info: VideoInfo, options: Options) -> int:
     """How many frames there will be, as far as the header tells; 0 if it does not."""
     if not info.average_rate or not info.frame_count:
         return info.frame_count

@@ -16,8 +16,6 @@ from unmask_video.picture import photo, sample
 
 LARGEST = 512
 """Most pixels of a reference's crop; smaller photos keep their own size."""
-LONGEST_SIDE = 20_000
-"""Pixels; larger photos are refused before they are decoded in full."""
 
 
 def load(
@@ -38,10 +36,15 @@ def load(
     landmarks, score = settle(frame, choose(path, faces, chosen))
     if score < 0.5:
         raise BadReference(f"the face on {path} is too unclear to measure; give a sharper photo, seen from the front")
+    return aligned(path.name, frame, landmarks, identity(frame, landmarks))
+
+
+def aligned(name: str, frame: Frame, landmarks: np.ndarray, identity: np.ndarray) -> Reference:
+    """A measured face, cut out at its own size (at most `LARGEST`)."""
     size = int(np.clip(scale_of(align(landmarks, 1)), 64, LARGEST))
     crop = align(landmarks, size)
     image = sample(frame, crop, size).round().clip(0, 255).astype(np.uint8)
-    return Reference(path.name, image, apply(invert(crop), landmarks), identity(frame, landmarks))
+    return Reference(name, image, apply(invert(crop), landmarks), identity)
 
 
 def split_choice(name: str) -> tuple[Path, int | None]:

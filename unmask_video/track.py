@@ -1,13 +1,12 @@
-"""Who is where, frame after frame: steady ids, and landmarks that do not tremble.
+"""Who is where, frame after frame, under steady ids.
 
 `follow` detects now and then, measures landmarks on every frame, and links them: a Kalman filter carries
 each box (filterpy), the Hungarian method matches boxes. A face found late is followed back to the frame
-after the last detection. `steady` smooths the landmarks over a look-ahead window.
+after the last detection.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -34,8 +33,6 @@ UNSEEN = 6
 """Detections in a row that may miss a face before its track ends."""
 GAP = 10
 """Frames without landmarks that a track survives."""
-WINDOW = 15
-"""Frames of look-ahead when smoothing."""
 CUT = 28.0
 """Mean change of a small grey picture, 0..255, that makes a cut."""
 
@@ -225,87 +222,3 @@ def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> It
             yield from linker.waiting[:-every]
             del linker.waiting[:-every]
     yield from linker.waiting
-
-
-class LandmarkFilter:
-    """Constant-velocity Kalman filter and Rauch-Tung-Striebel smoother of one track's landmarks.
-
-    All points share one gain: state float64 [2, N] (place and speed of N numbers), covariance [2, 2].
-    """
-
-    STEP = np.array([[1.0, 1.0], [0.0, 1.0]])
-
-    def __init__(self, start: int, points: np.ndarray) -> None:
-        self.start = start
-        self.last = start
-        """Index of the last frame that was measured."""
-        size = float(np.ptp(points[:, 1]))
-        self.noise = (0.004 * size) ** 2
-        self.drive = (0.003 * size) ** 2 * np.array([[0.25, 0.5], [0.5, 1.0]])
-        state = np.stack([points.ravel(), np.zeros(points.size)])
-        spread = np.diag([self.noise, (0.02 * size) ** 2])
-        self.filtered = [(state, spread)]
-        self.foreseen = [(state, spread)]
-
-    def add(self, face: Face | None) -> None:
-        """The next frame's face, or None where it is missing; an unsure one counts less."""
-        state, spread = self.filtered[-1]
-        state, spread = self.STEP @ state, self.STEP @ spread @ self.STEP.T + self.drive
-        self.foreseen.append((state, spread))
-        if face is not None:
-            self.last = self.start + len(self.filtered)
-            gain = spread[:, :1] / (spread[0, 0] + self.noise * (1 if face.score >= ALIVE else 9))
-            state = state + gain * (face.landmarks.ravel() - state[0])
-            spread = spread - gain @ spread[:1]
-        self.filtered.append((state, spread))
-
-    def smooth(self, index: int) -> np.ndarray:
-        """Landmarks [468, 3] of frame `index`, seen from all frames up to the last measured one."""
-        at = self.last - self.start
-        state, _ = self.filtered[at]
-        for k in range(at - 1, index - self.start - 1, -1):
-            (mine, spread), (next_state, next_spread) = self.filtered[k], self.foreseen[k + 1]
-            gain = spread @ self.STEP.T @ np.linalg.inv(next_spread)
-            state = mine + gain @ (state - next_state)
-        return state[0].reshape(-1, 3)
-
-    def forget(self, index: int) -> None:
-        """Drop what lies before frame `index`."""
-        drop = index - self.start
-        if drop > 0:
-            self.start += drop
-            del self.filtered[:drop], self.foreseen[:drop]
-
-
-def steady(found: Iterable[Found], *, window: int = WINDOW) -> Iterator[Found]:
-    """The same frames with smoothed landmarks; gaps of up to `GAP` frames within a track are bridged."""
-    filters: dict[int, LandmarkFilter] = {}
-    held: deque[tuple[int, Frame]] = deque()
-    count = 0
-    for count, (frame, faces) in enumerate(found):
-        held.append((count, frame))
-        seen = {f.track_id: f for f in faces}
-        for track_id, face in seen.items():
-            if track_id not in filters:
-                filters[track_id] = LandmarkFilter(count, face.landmarks)
-        for track_id, one in filters.items():
-            if one.start + len(one.filtered) == count and count - one.last <= GAP + 1:
-                one.add(seen.get(track_id))
-        if len(held) > window:
-            yield _emit(held, filters)
-    while held:
-        yield _emit(held, filters)
-
-
-def _emit(held: deque[tuple[int, Frame]], filters: dict[int, LandmarkFilter]) -> Found:
-    """The oldest held frame with its smoothed faces; filters that end before it are dropped."""
-    index, frame = held.popleft()
-    for track_id in [k for k, f in filters.items() if f.last < index]:
-        if not (held and held[-1][0] - filters[track_id].last <= GAP):
-            del filters[track_id]
-    faces = []
-    for track_id, one in filters.items():
-        if one.start <= index <= one.last:
-            faces.append(Face(track_id, one.smooth(index), 1.0))
-            one.forget(index)
-    return frame, faces

@@ -109,11 +109,11 @@ def silhouette(points: np.ndarray, size: int) -> np.ndarray:
 
 
 def collar(points: np.ndarray, size: int) -> np.ndarray:
-    """Ears and neck: 1 at the face's outline, falling to 0 a third of a face's width away, float32 [size, size]."""
+    """Ears and neck: 1 at the face's outline, falling to 0 a quarter of a face's width away, float32 [size, size]."""
     inside = (silhouette(points, size) > 0.5).astype(np.uint8)
     away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     width = np.linalg.norm(points[454, :2] - points[234, :2])
-    return np.clip(1.5 - away / (0.2 * max(width, 1.0)), 0, 1).astype(np.float32)
+    return np.clip(1.35 - away / (0.18 * max(width, 1.0)), 0, 1).astype(np.float32)
 
 
 def paste(frame: Frame, patches: list[Patch]) -> Frame:
