@@ -2,7 +2,9 @@
 # Both need nothing but Python 3.11 or later; the first call of each installs into .venv.
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
-TEST_EXTRAS ?= dev,train,mediapipe
+TEST_EXTRAS ?= dev,train
+# What mediapipe needs to run FaceMesh; its own list would bring a second OpenCV over the first.
+MEDIAPIPE = absl-py attrs flatbuffers matplotlib "protobuf>=4.25.3,<5"
 
 .PHONY: demo test clean
 
@@ -21,5 +23,6 @@ clean:
 	touch $@
 
 .venv/installed-for-tests: .venv/installed
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$(TEST_EXTRAS)]"
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$(TEST_EXTRAS)]" $(MEDIAPIPE)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps mediapipe==0.10.14
 	touch $@

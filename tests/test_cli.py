@@ -49,7 +49,6 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("this is no film\n" * 100)
     (folder / "text.jpg").write_text("this is no photo\n" * 100)
-    (folder / "text.onnx").write_text("this is no network\n" * 100)
     (folder / "old.mp4").write_bytes(b"what stood here before")
     face = astronaut()[..., ::-1]
     cv2.imwrite(str(folder / "face.png"), face)
@@ -114,8 +113,6 @@ REFUSED = {
     "target's folder is missing": ("@film.mp4 @gone/out.mp4 -r @face.png", "gone does not exist"),
     "target's container is unknown": ("@film.mp4 @out.txt -r @face.png", ".mkv"),
     "unknown model": (GOOD + "--model monet", "tps"),
-    "missing model file": (GOOD + "--model @gone.onnx", "gone.onnx does not exist"),
-    "model file is text": (GOOD + "--model @text.onnx", "text.onnx"),
     "impossible crf": (GOOD + "--crf 99", "99"),
     "crf beyond the encoder": (GOOD + "--crf 60 --encoder libx264", "60"),
     "crf is no number": (GOOD + "--crf best", "best"),

@@ -163,7 +163,7 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
 @click.option("-r", "--reference", multiple=True, metavar="PHOTO",
               help="A photo that shows the face without a mask; again for more photos or people. "
               "PHOTO#2 takes the second face from the left.")
-@click.option("--model", default=Options.model, show_default=True, help="A model's name, or an .onnx file.")
+@click.option("--model", default=Options.model, show_default=True, help="What fills the faces.")
 @click.option("--unmatched", type=click.Choice(UNMATCHED), default=Options.unmatched, show_default=True,
               help="What happens to a masked face that matches no reference.")
 @click.option("--segmenter", type=click.Choice(SEGMENTERS), default=Options.segmenter, show_default=True,

@@ -13,6 +13,10 @@ from unmask_video.face import FaceCrop, Guide, Mask, Patch
 
 SPILL = 0.016
 """How far light and blur carry a mask's colour past its edge, in crop sides."""
+ALIKE = 0.4
+"""Skin is where the frame's and the photo's colours have the same ratio, up to this (logarithm)."""
+SEEDS = [9, 8, 168, 6, 197, 122, 351, 117, 346, 118, 347, 100, 329]
+"""FaceMesh points that are skin in every frame, as far as the mask leaves them free: brow, bridge, below the eyes."""
 FEATURES = (
     [33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7],
     [263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249],
@@ -26,7 +30,8 @@ def fill(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
     """What to paint over a masked face, without any network."""
     hidden = hole(mask, crop.image.shape[0])
     skin = visible_skin(crop.landmarks, guide.face, hidden)
-    photo = relight(match_sharpness(guide.image, crop.image, skin), crop.image, skin)
+    photo = match_sharpness(guide.image, crop.image, skin)
+    photo = relight(photo, crop.image, skin, near(crop.landmarks[SEEDS, :2], crop.image.shape[0]))
     around = diffuse(crop.image, (1 - hidden) * (1 - guide.face))
     own = np.maximum(guide.face, guide.near * skin_like(photo, guide.face))
     image = around + (photo - around) * own[..., None]
@@ -75,15 +80,28 @@ def visible_skin(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray) ->
     return inside * (1 - cv2.dilate(features, margin)) * (1 - near)
 
 
-def relight(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray) -> np.ndarray:
-    """The photo [S, S, 3] with the frame's light: a smooth gain and remainder per colour, from skin seen in both."""
+def near(points: np.ndarray, size: int) -> np.ndarray:
+    """bool [size, size]: within a fortieth of the crop around points [N, 2]."""
+    around = np.zeros((size, size), np.uint8)
+    for x, y in points:
+        cv2.circle(around, (round(x), round(y)), size // 40, 1, -1)
+    return around > 0
+
+
+def relight(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The photo [S, S, 3] with the frame's light: a smooth gain and remainder per colour, from skin seen in both.
+
+    Args:
+        skin: float32 [S, S], see `visible_skin`.
+        seeds: bool [S, S], skin for certain: hair, caps, glasses and highlights elsewhere are told by it.
+    """
     seen, shown = np.maximum(frame, 1.0), np.maximum(photo, 1.0)
-    ratio = np.log(seen.mean(2) / shown.mean(2))
     if skin.sum() < 20:
         return photo
-    # Hair over the brow, glasses and highlights are not light: drop what is far from the median.
-    middle = np.median(ratio[skin > 0.5]) if (skin > 0.5).any() else 0.0
-    weight = skin * (np.abs(ratio - middle) < 0.45)
+    ratio = np.log(cv2.GaussianBlur(seen / shown, (0, 0), skin.shape[0] / 128))
+    sure = (skin > 0.5) & seeds
+    middle = np.median(ratio[sure if sure.sum() >= 10 else skin > 0.05], axis=0)
+    weight = skin * (np.abs(ratio - middle).max(2) < ALIKE)
     if weight.sum() < 20:
         weight = skin
     lit = photo * light(seen, shown, weight)

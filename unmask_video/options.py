@@ -25,7 +25,7 @@ class Options:
     """How `unmask` works. Raises BadOption or UnknownModel where a value cannot be used."""
 
     model: str = "tps"
-    """A name in `unmask_video.models.MODELS`, or the path of an .onnx file."""
+    """A name in `unmask_video.models.MODELS`."""
     unmatched: str = "keep"
     """A masked face that matches no reference: "keep" the mask, or "fill" it all the same."""
     segmenter: str = "unet"
@@ -65,11 +65,7 @@ def _check_model(name: str) -> None:
 
     if name in MODELS:
         return
-    names = ", ".join(MODELS)
-    if not str(name).endswith(".onnx"):
-        raise UnknownModel(f"there is no model {name!r}; choose one of {names}, or give an .onnx file")
-    if not Path(name).is_file():
-        raise BadOption(f"the model file {name} does not exist; check the path, or choose one of {names}")
+    raise UnknownModel(f"there is no model {name!r}; choose one of {', '.join(MODELS)}")
 
 
 def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:

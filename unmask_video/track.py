@@ -25,6 +25,8 @@ ALIVE = 0.5
 """Least score of landmarks that need nobody's word; below, the detector must see the face too."""
 EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
 """FaceMesh's points around the person's right and left eye."""
+PROFILE = 0.25
+"""Eyes nearer to each other than this, in heights of the box, make a profile, where FaceMesh has no hold."""
 EYES_APART = 0.13
 """How far FaceMesh's eyes and the detector's may lie apart, in heights of the detected box."""
 SAME = 0.25
@@ -182,10 +184,13 @@ class Linker:
 
 
 def agree(landmarks: np.ndarray, detection: Detection) -> bool:
-    """True if FaceMesh's eyes are where the detector's are."""
+    """True if FaceMesh's eyes are where the detector's are, and far enough apart to tell."""
+    height = detection.box[3] - detection.box[1]
+    if np.linalg.norm(detection.points[0] - detection.points[1]) < PROFILE * height:
+        return False
     eyes = np.stack([landmarks[list(ring), :2].mean(0) for ring in EYES])
     apart = np.linalg.norm(eyes - detection.points[:2], axis=1).max()
-    return bool(apart < EYES_APART * (detection.box[3] - detection.box[1]))
+    return bool(apart < EYES_APART * height)
 
 
 def _doubles(track: Tracked, older: list[Tracked]) -> bool:

@@ -11,11 +11,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from unmask_video.face import OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference, align
+from unmask_video.face import CANONICAL, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert, scale_of, scaled
 from unmask_video.picture import plane_scale, resample, sample
 
+MIDLINE = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 164, 0, 11, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
+"""FaceMesh indices from the forehead over the nose to the chin."""
 SIZES = (128, 192, 256, 384, 512)
 """Pixels that a crop may have."""
 CONTROL = np.array([
@@ -25,6 +27,10 @@ CONTROL = np.array([
     117, 346, 205, 425, 58, 288, 200, 57, 287, 187, 411,  # cheeks, chin
 ])  # fmt: skip
 """Control points of the spline."""
+HEAD = np.array([0.0, 0.0, 0.25])
+"""Middle of the head on the canonical face; outwards from there is where a point of the face looks."""
+HORIZON = 0.2
+"""Points that look further away from the camera (as a cosine) would fold the warp."""
 GRID = 4
 """Pixels between the places where the spline is evaluated."""
 
@@ -42,12 +48,19 @@ def cut(frame: Frame, face: Face, size: int) -> FaceCrop:
     return FaceCrop(image, crop_to_frame, apply(invert(crop_to_frame), face.landmarks))
 
 
-def place(shape: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Where the points of a 3-D shape [468, 3] lie: posed by the upper face, which itself stays as seen."""
+def place(shape: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the points of a 3-D shape [468, 3] lie, posed by the upper face, and which of them face the camera.
+
+    Where the head is turned little, the upper face stays as seen; in profile FaceMesh is too rough for that.
+    """
     scale, rotation, move = fit_pose(shape[UPPER], landmarks[UPPER])
     placed = scale * shape @ rotation.T + move
-    placed[UPPER] = landmarks[UPPER]
-    return placed
+    _, turned, _ = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
+    outwards = CANONICAL - HEAD
+    facing = (outwards @ turned.T)[:, 2] / np.linalg.norm(outwards, axis=1) < HORIZON
+    frontal = np.clip((turned[2, 2] - 0.6) / 0.2, 0, 1)
+    placed[UPPER] += frontal * (landmarks[UPPER] - placed[UPPER])
+    return placed, facing
 
 
 def spline(at: np.ndarray, values: np.ndarray, size: int, *, stiffness: float = 1e-3) -> np.ndarray:
@@ -86,34 +99,43 @@ def _enlarge(coarse: np.ndarray, size: int) -> np.ndarray:
 def guide(crop: FaceCrop, reference: Reference) -> Guide:
     """The reference as it would look in the crop's pose."""
     size = crop.image.shape[0]
-    placed = place(reference.landmarks, crop.landmarks)
-    image = warp_photo(reference.image, reference.landmarks, placed, size)
+    placed, facing = place(reference.landmarks, crop.landmarks)
+    control = CONTROL[facing[CONTROL]]
+    image = warp_photo(reference.image, reference.landmarks[control], placed[control], size)
     return Guide(image, silhouette(placed, size), collar(placed, size))
 
 
 def warp_photo(image: np.ndarray, points: np.ndarray, onto: np.ndarray, size: int) -> np.ndarray:
-    """A photo's crop [P, P, 3] warped so that its points [468, 3] fall onto others: float32 [size, size, 3]."""
+    """A photo's crop [P, P, 3] warped so that its points [N, 3] fall onto others: float32 [size, size, 3]."""
     if image.shape[0] > 1.5 * size:
         points = points * size / image.shape[0]
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    where = spline(onto[CONTROL, :2], points[CONTROL, :2], size) - np.float32(0.5)
+    where = spline(onto[:, :2], points[:, :2], size) - np.float32(0.5)
     return cv2.remap(image.astype(np.float32), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def silhouette(points: np.ndarray, size: int) -> np.ndarray:
     """Inside of the face's outline, soft over about 2 px at 256: float32 [size, size] in 0..1."""
-    outline = points[OUTLINE, :2]
     inside = np.zeros((size, size), np.uint8)
-    cv2.fillPoly(inside, [(outline * 16).round().astype(np.int32)], 255, cv2.LINE_AA, shift=4)
+    # Half by half, for in profile the nose stands out beyond the outline.
+    for half in (OUTLINE[:19] + MIDLINE[::-1], OUTLINE[18:] + MIDLINE):
+        cv2.fillPoly(inside, [(points[half, :2] * 16).round().astype(np.int32)], 255, cv2.LINE_AA, shift=4)
     return cv2.GaussianBlur(inside.astype(np.float32) / 255, (0, 0), size / 200)
 
 
 def collar(points: np.ndarray, size: int) -> np.ndarray:
-    """Ears and neck: 1 at the face's outline, falling to 0 a quarter of a face's width away, float32 [size, size]."""
+    """Ears and neck: 1 at the face's outline, falling to 0 a quarter of a face's width away, float32 [size, size].
+
+    Where the head is turned away, the outline is the cheek's horizon and nothing of the head lies behind it.
+    """
     inside = (silhouette(points, size) > 0.5).astype(np.uint8)
     away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
-    width = np.linalg.norm(points[454, :2] - points[234, :2])
-    return np.clip(1.35 - away / (0.18 * max(width, 1.0)), 0, 1).astype(np.float32)
+    right, left = points[234, 0], points[454, 0]
+    width = max(left - right, 1.0)
+    side = (np.arange(size) + 0.5 - (right + left) / 2) / (width / 2)
+    turn = (points[4, 0] - (right + left) / 2) / width
+    horizon = np.clip(1 - 6 * np.maximum(side * turn, 0), 0, 1)
+    return (np.clip(1.35 - away / (0.18 * width), 0, 1) * horizon).astype(np.float32)
 
 
 def paste(frame: Frame, patches: list[Patch]) -> Frame:

@@ -1,0 +1,110 @@
+"""Real masks in motion: the clips of the project's shared data, which may not be shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from faces import SHARED, shared, tools, write_photo
+from helpers import facts
+
+from training.data import pictures
+from unmask_video import BadReference, Options, decode, detect, pipeline, unmask
+from unmask_video.frame import Frame
+from unmask_video.geometry import apply, iou
+from unmask_video.picture import photo, thumbnail
+
+CLIPS = ("corridor_charan", "dancer_dishadtu", "laptop_gituatu", "never_masked_yash", "nurse_dishadtu", "putting_on_916")
+OWN = ("never_masked_yash", "putting_on_916")
+"""The first frame shows the person's bare face."""
+MASKED_FROM = {"putting_on_916": 14}
+"""Frame from which on the mask is worn; 0 where it is not said."""
+LEAST_PX = 60
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (SHARED / "data" / "clips").exists(), reason="no shared clips")]
+
+
+@pytest.fixture(scope="module")
+def somebody(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photo that shows exactly one face."""
+    path = tmp_path_factory.mktemp("photo") / "somebody.png"
+    for _, rgb in pictures(shared("faces-open.tar")):
+        write_photo(path, rgb)
+        try:
+            tools().cast([str(path)], Options())
+        except BadReference:
+            continue
+        return path
+    pytest.fail("none of the open faces can be used")
+
+
+def boxes(points: np.ndarray) -> np.ndarray:
+    return np.concatenate([points.min(0), points.max(0)])
+
+
+@pytest.fixture
+def filled(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[np.ndarray]]:
+    """Frame number -> boxes of the filled faces, noted while the work is done."""
+    noted: dict[int, list[np.ndarray]] = {}
+    fill = pipeline.fill
+
+    def note(matched: Iterator) -> Iterator:
+        for frame, faces in fill(matched):
+            noted[frame.index] = [boxes(apply(c.crop_to_frame, c.landmarks[:, :2])) for _, c, _ in faces]
+            yield frame, faces
+
+    monkeypatch.setattr(pipeline, "fill", note)
+    return noted
+
+
+def frames_of(path: Path) -> Iterator[Frame]:
+    with decode.open_video(path) as video:
+        yield from video.frames()
+
+
+def coverage(path: Path, filled: dict[int, list[np.ndarray]]) -> SimpleNamespace:
+    """Faces of `LEAST_PX` or more that CenterFace finds in the source, and how many of them were filled."""
+    found, missed = 0, []
+    for frame in frames_of(path):
+        large = [
+            d.box
+            for d in detect.detect(frame, longest=1280)
+            if d.score >= 0.5 and d.box[3] - d.box[1] >= LEAST_PX and frame.index >= MASKED_FROM.get(path.stem, 0)
+        ]
+        for box in large:
+            found += 1
+            mine = filled[frame.index]
+            if not mine or iou(box[None], np.array(mine)).max() <= 0.2:
+                missed.append(frame.index)
+    return SimpleNamespace(found=found, missed=missed, share=1 - len(missed) / max(found, 1))
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_real_clip(name: str, somebody: Path, filled: dict, tmp_path: Path) -> None:
+    source, target = shared(f"clips/masked/{name}.mp4"), tmp_path / "out.mp4"
+    if name in OWN:
+        somebody = write_photo(tmp_path / "own.png", thumbnail(next(frames_of(source)), 10_000))
+    report = unmask(source, target, reference=somebody, options=Options(unmatched="keep" if name in OWN else "fill"))
+    old, new = facts(source), facts(target)
+    cover = coverage(source, filled)
+    packets = sum(map(len, old.sound))
+    print(
+        f"\n{name}: {new.count} of {old.count} frames, {packets} audio packets, faces >= {LEAST_PX} px {cover.found},"
+        f" filled {cover.share:.1%}, not in frames {cover.missed}; {report.seconds:.0f} s, {report.ratio:.1f} times"
+        f" decoding and encoding"
+    )
+    assert (new.count, new.times, new.durations, new.sound) == (old.count, old.times, old.durations, old.sound)
+    if name == "never_masked_yash":
+        assert report.filled == 0 and not any(filled.values())
+    else:
+        assert cover.found > 0 and cover.share >= 0.97
+
+
+def test_photos_and_frames_go_one_way(somebody: Path) -> None:
+    """The photo's own face is found again in a frame made of it."""
+    (cast,) = tools().cast([str(somebody)], Options()).people
+    found = tools().detect(photo(cast[0].image))
+    assert len(found) == 1

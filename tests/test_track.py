@@ -1,0 +1,236 @@
+"""Faces followed over time, in a world where the truth is known and no network is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from unmask_video import landmarks, steady, track
+from unmask_video.face import CANONICAL, Detection, Face
+from unmask_video.frame import Colour, Frame
+
+HEIGHT = 100.0
+Place = Callable[[int], "tuple[float, float] | None"]
+"""Frame number -> where the face's middle is; None: not to be seen."""
+
+
+def still(x: float, y: float = 200.0) -> Place:
+    return lambda index: (x, y)
+
+
+def between(first: int, last: int, place: Place) -> Place:
+    """Seen from frame `first` to `last`, both included."""
+    return lambda index: place(index) if first <= index <= last else None
+
+
+def shape_at(place: tuple[float, float]) -> np.ndarray:
+    return HEIGHT * CANONICAL + [*place, 0.0]
+
+
+@dataclass
+class World:
+    """Faces at known places, a perfect detector, and a FaceMesh that needs to look at the right place."""
+
+    faces: list[Place]
+    cuts: tuple[int, ...] = ()
+    detected_in: list[int] = field(default_factory=list)
+
+    def frames(self, count: int) -> Iterator[Frame]:
+        colour = Colour("bt601", True, 8)
+        for index in range(count):
+            level = 60 + 100 * (sum(index >= cut for cut in self.cuts) % 2)
+            plane = np.full((48, 64), level, np.uint8)
+            yield Frame((plane,), "gray", colour, 0, index, index, 1, Fraction(1, 25))
+
+    def seen(self, frame: Frame) -> list[np.ndarray]:
+        return [shape_at(place) for face in self.faces if (place := face(frame.index)) is not None]
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        self.detected_in.append(frame.index)
+        found = []
+        for shape in self.seen(frame):
+            five = np.stack([shape[list(ring), :2].mean(0) for ring in landmarks.FIVE])
+            found.append(Detection(np.concatenate([shape[:, :2].min(0), shape[:, :2].max(0)]), five, 0.9))
+        return found
+
+    def measure(self, frame: Frame, regions: list[np.ndarray]) -> list[tuple[np.ndarray, float]]:
+        """The nearest face within half a face of the region's middle, or a guess that it does not believe in."""
+        found = []
+        for region in regions:
+            middle = region[:, :2] @ [0.5, 0.5] + region[:, 2]
+            away = {np.linalg.norm(s[:, :2].mean(0) - middle): s for s in self.seen(frame)}
+            near = min(away, default=np.inf)
+            guess = shape_at(tuple(middle - CANONICAL[:, :2].mean(0) * HEIGHT))
+            found.append((away[near], 0.99) if near < HEIGHT / 2 else (guess, 0.01))
+        return found
+
+    def linker(self) -> track.Linker:
+        return track.Linker(
+            self.detect, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
+            landmarks.landmarks_of_detection,
+        )  # fmt: skip
+
+    def followed(self, count: int) -> list[dict[int, np.ndarray]]:
+        """Of every frame: track id -> middle of the face, float64 [2]."""
+        found = list(track.follow(self.frames(count), self.linker()))
+        assert [frame.index for frame, _ in found] == list(range(count)), "every frame, in order"
+        return [{f.track_id: middle(f) for f in faces} for _, faces in found]
+
+
+def middle(face: Face) -> np.ndarray:
+    return (face.landmarks - HEIGHT * CANONICAL).mean(0)[:2]
+
+
+def test_boxes_are_matched_for_the_greatest_total() -> None:
+    boxes = [np.array([x, 0.0, x + 100, 100.0]) for x in (0, 500, 30)]
+    states = [np.array([80.0, 50, 100]), np.array([40.0, 50, 100]), np.array([900.0, 50, 100])]
+    assert sorted(track.match(states, boxes)) == [(0, 2), (1, 0)], "the far ones stay alone"
+    assert track.match([], boxes) == track.match(states, []) == []
+
+
+def test_faces_are_found_and_followed() -> None:
+    moving = lambda index: (150 + 3.0 * index, 200 + 20 * np.sin(index / 8))  # noqa: E731
+    world = World([moving, still(600)])
+    found = world.followed(40)
+    for index, faces in enumerate(found):
+        assert len(faces) == 2
+        assert np.allclose(sorted(p.tolist() for p in faces.values())[0], moving(index), atol=0.01)
+    assert {tuple(sorted(faces)) for faces in found} == {(0, 1)}, "two people, two ids, all along"
+    assert len(world.detected_in) < 15, "the detector looks now and then"
+
+
+def test_nothing_is_followed_where_nobody_is() -> None:
+    assert World([]).followed(23) == [{}] * 23
+    assert World([]).followed(0) == []
+
+
+def test_ids_stay_through_a_short_occlusion() -> None:
+    walk = lambda index: (200 + 2.0 * index, 200.0)  # noqa: E731
+    hidden = range(20, 24)
+    found = World([lambda index: None if index in hidden else walk(index)]).followed(45)
+    for index, faces in enumerate(found):
+        if index not in range(19, 26):
+            assert list(faces) == [0] and np.allclose(faces[0], walk(index), atol=0.5)
+
+
+def test_a_face_that_left_is_forgotten() -> None:
+    found = World([between(0, 19, still(200)), between(60, 99, still(200))]).followed(80)
+    assert not any(found[35:55]), "nothing is seen in an empty frame"
+    assert list(found[10]) == [0] and list(found[70]) != [0], "who comes much later is somebody new"
+
+
+@pytest.mark.parametrize("appears", range(6, 12))
+def test_a_face_found_late_is_followed_back(appears: int) -> None:
+    found = World([still(600), between(appears, 99, still(200))]).followed(30)
+    seen = [index for index, faces in enumerate(found) if len(faces) == 2]
+    assert seen == list(range(appears, 30)), "from its first frame"
+    assert {tuple(sorted(f)) for f in found[appears:]} == {(0, 1)}
+
+
+def test_a_cut_makes_everybody_new() -> None:
+    found = World([still(200)], cuts=(17,)).followed(34)
+    before, after = ({i for f in part for i in f} for part in (found[:17], found[17:]))
+    assert before == {0} and len(after) == 1 and not before & after
+    assert all(len(f) == 1 for f in found), "nobody pops in late after the cut"
+
+
+def test_nobody_is_followed_back_across_a_cut() -> None:
+    found = World([between(17, 99, still(200))], cuts=(17,)).followed(30)
+    assert [len(f) for f in found] == [0] * 17 + [1] * 13
+
+
+def test_memory_of_following_does_not_grow() -> None:
+    linker = World([still(200)]).linker()
+    waiting = [len(linker.waiting) for _ in track.follow(World([still(200)]).frames(300), linker)]
+    assert max(waiting) <= 3 * track.EVERY
+
+
+# --- steady landmarks -----------------------------------------------------------------------------
+
+SHAPE = shape_at((0.0, 0.0))
+
+
+def smoothed(points: list[np.ndarray | None], **options: int) -> list[np.ndarray | None]:
+    """Landmarks of one track after `steady`."""
+    frames = list(World([]).frames(len(points)))
+    faces = [[] if p is None else [Face(3, p, 0.99)] for p in points]
+    found = list(steady.steady(zip(frames, faces, strict=True), **options))
+    assert [f for f, _ in found] == frames, "every frame, in order"
+    assert all(f.track_id == 3 for _, fs in found for f in fs)
+    return [fs[0].landmarks if fs else None for _, fs in found]
+
+
+def walk(index: int) -> np.ndarray:
+    return SHAPE + [2.0 * index, -1.5 * index, 0]
+
+
+def test_landmarks_tremble_less() -> None:
+    rng = np.random.default_rng(0)
+    seen = [SHAPE + rng.normal(0, 0.4, SHAPE.shape) for _ in range(60)]
+    jitter = lambda points: np.diff(points, n=2, axis=0)[5:-5].std()  # noqa: E731
+    found = smoothed(seen)
+    assert jitter(found) < jitter(seen) / 4
+    assert np.abs(np.mean(found, axis=0) - SHAPE).mean() < 0.1
+
+
+def test_landmarks_in_even_motion_do_not_lag() -> None:
+    rng = np.random.default_rng(1)
+    for noise, most in ((0.0, 0.01), (0.4, 0.1)):
+        found = smoothed([walk(k) + rng.normal(0, noise, SHAPE.shape) for k in range(50)])
+        ahead = [(f - walk(k))[:, :2].mean(0) @ [0.8, -0.6] for k, f in enumerate(found)]
+        assert np.abs(ahead).max() < most + 0.2 and np.abs(ahead[8:-8]).max() < most
+
+
+def test_landmarks_keep_up_with_a_turn() -> None:
+    path = [SHAPE + [15 * np.sin(k / 5), 0, 0] for k in range(60)]
+    found = smoothed(path)
+    assert max(np.abs(f - p).max() for f, p in zip(found, path, strict=True)) < 0.5
+
+
+@pytest.mark.parametrize("gap", [1, 4, steady.GAP])
+def test_gaps_are_bridged(gap: int) -> None:
+    missing = range(20, 20 + gap)
+    found = smoothed([None if k in missing else walk(k) for k in range(50)])
+    for k in range(50):
+        assert np.abs(found[k] - walk(k)).max() < 0.3, f"frame {k}"
+
+
+def test_long_absences_are_not_made_up() -> None:
+    found = smoothed([walk(k) if k < 20 else None for k in range(50)])
+    assert [p is not None for p in found] == [True] * 20 + [False] * 30
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, steady.WINDOW, steady.WINDOW + 1, 40])
+@pytest.mark.parametrize("window", [0, 1, steady.WINDOW])
+def test_films_of_any_length_drain(count: int, window: int) -> None:
+    found = smoothed([SHAPE] * count, window=window)
+    assert len(found) == count and all(np.allclose(f, SHAPE, atol=1e-6) for f in found)
+
+
+def test_unsure_landmarks_count_less() -> None:
+    frames, after = list(World([]).frames(31)), {}
+    wrong = np.random.default_rng(2).normal(0, 3, SHAPE.shape)
+    for score in (0.99, 0.2):
+        faces = [[Face(0, SHAPE + wrong * (k == 15), score if k == 15 else 0.99)] for k in range(31)]
+        found = list(steady.steady(zip(frames, faces, strict=True)))
+        after[score] = (found[15][1][0].landmarks - SHAPE).std()
+    assert 0 < after[0.2] < 0.6 * after[0.99] < 0.6 * wrong.std()
+
+
+def test_landmarks_start_and_stop_with_the_head() -> None:
+    path = [SHAPE + [4.0 * np.clip(k - 20, 0, 20), 0, 0] for k in range(60)]
+    found = smoothed(path)
+    assert max(np.abs(f - p).max() for f, p in zip(found, path, strict=True)) < 1.5
+
+
+def test_tracks_do_not_mix() -> None:
+    frames = list(World([]).frames(40))
+    faces = [[Face(k, walk(n) * (1 + k), 0.99) for k in range(3) if n >= 10 * k] for n in range(40)]
+    for n, (_, found) in enumerate(steady.steady(zip(frames, faces, strict=True))):
+        assert sorted(f.track_id for f in found) == [k for k in range(3) if n >= 10 * k]
+        for f in found:
+            assert np.abs(f.landmarks - walk(n) * (1 + f.track_id)).max() < 0.5
