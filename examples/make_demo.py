@@ -32,12 +32,13 @@ from training.data import measure_face  # noqa: E402
 RATE, SECONDS, SOUND_RATE = 25, 6, 48_000
 CROP = (74, 0, 374, 300)
 """The part of the portrait that is filmed: x0, y0, x1, y1."""
-SCALE = 2.0
+SIZE = 640
+"""Pixels of the film's sides."""
 
 
 def main() -> None:
     x0, y0, x1, y1 = CROP
-    portrait = cv2.resize(astronaut()[y0:y1, x0:x1], None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+    portrait = cv2.resize(astronaut()[y0:y1, x0:x1], (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
     landmarks = measure_face(photo(portrait), onnx_backend())
     save_reference(portrait)
     film(worn(portrait, landmarks), landmarks)

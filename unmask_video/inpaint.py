@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from unmask_video.face import FaceCrop, Guide, Mask, Patch
+from unmask_video.picture import grey
 
 SPILL = 0.016
 """How far light and blur carry a mask's colour past its edge, in crop sides."""
@@ -41,15 +42,15 @@ def fill(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
 def skin_like(photo: np.ndarray, face: np.ndarray) -> np.ndarray:
     """How much each pixel of the photo has the face's own colour, float32 [S, S] in 0..1: ears and neck do."""
     size = face.shape[0]
-    total = np.maximum(photo.sum(2), 1.0)
+    total = np.maximum(grey(photo), 0.5)
     # Chromaticity, so that a neck in shadow counts.
-    tone = cv2.GaussianBlur(photo[..., :2] / total[..., None], (0, 0), size / 128)
+    tone = cv2.GaussianBlur(photo[..., :2] / (3 * total[..., None]), (0, 0), size / 128)
     inside = face > 0.9
     if inside.sum() < 50:
         return np.zeros_like(face)
     middle = np.median(tone[inside], axis=0)
     spread = np.median(np.abs(tone[inside] - middle), axis=0) * 1.5 + 0.004
-    apart = (((tone - middle) / spread) ** 2).sum(2)
+    apart = ((tone[..., 0] - middle[0]) / spread[0]) ** 2 + ((tone[..., 1] - middle[1]) / spread[1]) ** 2
     # A collar is brighter than the skin above it, and black cloth has no tone at all.
     level = total / np.median(total[inside])
     like = np.exp(-0.5 * np.maximum(apart - 2, 0) / 3) * (level > 0.3) * (level < 1.12)
@@ -101,7 +102,8 @@ def relight(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray, seeds: np.nd
     ratio = np.log(cv2.GaussianBlur(seen / shown, (0, 0), skin.shape[0] / 128))
     sure = (skin > 0.5) & seeds
     middle = np.median(ratio[sure if sure.sum() >= 10 else skin > 0.05], axis=0)
-    weight = skin * (np.abs(ratio - middle).max(2) < ALIKE)
+    apart = cv2.split(np.abs(ratio - middle.astype(np.float32)))
+    weight = skin * (cv2.max(cv2.max(apart[0], apart[1]), apart[2]) < ALIKE)
     if weight.sum() < 20:
         weight = skin
     lit = photo * light(seen, shown, weight)
@@ -138,17 +140,16 @@ def match_sharpness(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray) -> n
     if skin.sum() < 20:
         return photo
     sigmas = (0.0, 0.7, 1.1, 1.6, 2.4)
-    wanted = detail(frame.mean(2), skin)
-    grey = photo.mean(2)
-    found = [detail(cv2.GaussianBlur(grey, (0, 0), s) if s else grey, skin) for s in sigmas]
+    wanted, own = detail(grey(frame), skin), grey(photo)
+    found = [detail(cv2.GaussianBlur(own, (0, 0), s) if s else own, skin) for s in sigmas]
     sigma = float(np.interp(-wanted, [-f for f in found], sigmas))
     return cv2.GaussianBlur(photo, (0, 0), sigma) if sigma > 0.2 else photo
 
 
-def detail(grey: np.ndarray, weight: np.ndarray) -> float:
-    """Energy of the finest detail relative to brightness."""
-    fine = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.2))
-    return float((fine * weight).sum() / max((grey * weight).sum(), 1e-6))
+def detail(level: np.ndarray, weight: np.ndarray) -> float:
+    """Energy of the finest detail of grey [S, S], relative to its brightness."""
+    fine = np.abs(level - cv2.GaussianBlur(level, (0, 0), 1.2))
+    return float((fine * weight).sum() / max((level * weight).sum(), 1e-6))
 
 
 def diffuse(image: np.ndarray, weight: np.ndarray) -> np.ndarray:

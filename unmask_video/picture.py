@@ -87,3 +87,8 @@ def photo(rgb: np.ndarray) -> Frame:
     yuv = cv2.transform(rgb.astype(np.float32), np.hstack([matrix, offset[:, None]]))
     planes = cv2.split(yuv.round().clip(0, 255).astype(np.uint8))
     return Frame(tuple(planes), "yuv444p", colour, 0, 0, 0, 0, Fraction(1, 25))
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    """Mean of the colours of float32 [h, w, 3]: [h, w]. NumPy's own mean over a short last axis is ten times slower."""
+    return cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32))

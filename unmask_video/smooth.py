@@ -10,6 +10,7 @@ import numpy as np
 
 from unmask_video.face import FaceCrop, Patch
 from unmask_video.frame import Frame
+from unmask_video.picture import grey
 
 SIZE = 128
 """Pixels at which flow is measured."""
@@ -31,11 +32,11 @@ def smooth(filled: Iterable[Filled], *, share: float = SHARE) -> Iterator[tuple[
     for frame, faces in filled:
         now = {}
         for track_id, crop, patch in faces:
-            grey = cv2.resize(crop.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA).mean(2)
-            grey = grey.clip(0, 255).astype(np.uint8)
+            seen = grey(cv2.resize(crop.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
+            seen = seen.clip(0, 255).astype(np.uint8)
             if track_id in before:
-                patch = blend(patch, before[track_id][1], *flows(flow, grey, before[track_id][0]), share)
-            now[track_id] = (grey, patch)
+                patch = blend(patch, before[track_id][1], *flows(flow, seen, before[track_id][0]), share)
+            now[track_id] = (seen, patch)
         before = now
         yield frame, [patch for _, patch in now.values()]
 
@@ -59,7 +60,7 @@ def blend(now: Patch, before: Patch, flow: np.ndarray, agree: np.ndarray, share:
     there = _grid(size) + cv2.resize(flow, (size, size)) * scale
     carried = cv2.remap(before.image, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     known = cv2.remap(before.alpha, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    apart = cv2.GaussianBlur(np.abs(carried - now.image).mean(2), (0, 0), size / 64)
+    apart = cv2.GaussianBlur(grey(np.abs(carried - now.image)), (0, 0), size / 64)
     weight = share * cv2.resize(agree, (size, size)) * known / (1 + (apart / AGREE_LEVEL) ** 2)
     return replace(now, image=now.image + (carried - now.image) * weight[..., None])
 

@@ -31,8 +31,8 @@ HEAD = np.array([0.0, 0.0, 0.25])
 """Middle of the head on the canonical face; outwards from there is where a point of the face looks."""
 HORIZON = 0.2
 """Points that look further away from the camera (as a cosine) would fold the warp."""
-GRID = 4
-"""Pixels between the places where the spline is evaluated."""
+GRID = 64
+"""Places across the crop at which the spline is evaluated."""
 
 
 def size_for(face: Face) -> int:
@@ -66,7 +66,7 @@ def place(shape: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndar
 def spline(at: np.ndarray, values: np.ndarray, size: int, *, stiffness: float = 1e-3) -> np.ndarray:
     """Thin-plate spline (Bookstein 1989) through values [N, 2] at points [N, 2], as float32 [size, size, 2].
 
-    Solved in units of the crop; evaluated on every `GRID`-th pixel, then bilinear.
+    `size` is a multiple of `GRID`. Solved in units of the crop; evaluated on `GRID` x `GRID` places, then bilinear.
     """
     at = at / size
     count = len(at)
@@ -75,16 +75,16 @@ def spline(at: np.ndarray, values: np.ndarray, size: int, *, stiffness: float = 
     system[:count, count:] = np.hstack([np.ones((count, 1)), at])
     system[count:, :count] = system[:count, count:].T
     weights = np.linalg.solve(system, np.vstack([values, np.zeros((3, 2))]))
-    steps = (np.arange(size // GRID) + 0.5) * GRID / size
+    steps = (np.arange(GRID) + 0.5) / GRID
     places = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     coarse = _kernel(places, at) @ weights[:count] + np.hstack([np.ones((len(places), 1)), places]) @ weights[count:]
-    coarse = coarse.reshape(len(steps), len(steps), 2).astype(np.float32)
+    coarse = coarse.reshape(GRID, GRID, 2).astype(np.float32)
     return _enlarge(coarse, size)
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """r^2 log r^2 between points [N, 2] and [M, 2]."""
-    squared = ((a[:, None] - b[None]) ** 2).sum(-1)
+    squared = np.subtract.outer(a[:, 0], b[:, 0]) ** 2 + np.subtract.outer(a[:, 1], b[:, 1]) ** 2
     return squared * np.log(np.maximum(squared, 1e-12))
 
 
