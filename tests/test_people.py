@@ -202,12 +202,14 @@ def with_orientation(jpeg: bytes, orientation: int) -> bytes:
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 1), (8, 3)])
 def test_photos_are_turned_as_their_exif_says(tmp_path: Path, orientation: int, turns: int) -> None:
-    stored = np.ascontiguousarray(np.rot90(portrait(), turns))
+    upright = portrait()[:, :300]
+    stored = np.ascontiguousarray(np.rot90(upright, turns))
     jpeg = cv2.imencode(".jpg", stored[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])[1].tobytes()
     (tmp_path / "phone.jpg").write_bytes(with_orientation(jpeg, orientation))
-    found, upright = load(tmp_path / "phone.jpg"), load(write_photo(tmp_path / "face.png", portrait()))
-    assert np.abs(found.landmarks - upright.landmarks).mean() < 0.02 * len(upright.image)
-    assert found.identity @ upright.identity > 0.95
+    found = reference.read_picture(tmp_path / "phone.jpg")
+    assert found.shape == upright.shape and np.abs(found.astype(int) - upright).mean() < 3
+    plain = load(write_photo(tmp_path / "face.png", upright))
+    assert load(tmp_path / "phone.jpg").identity @ plain.identity > 0.95
 
 
 def refusal(name: object) -> str:

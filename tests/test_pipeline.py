@@ -16,6 +16,7 @@ import pytest
 from faces import SHARED, Footage, frames, masked, portrait, shared, tools, write_footage, write_photo
 from helpers import CLOCKWISE_90, COUNTERCLOCKWISE_90, UPSIDE_DOWN, Film, facts, frames_25
 
+from training.data import pictures
 from unmask_video import BadReference, Options, Progress, Report, Stopped, decode, identify, inpaint, unmask, warp
 from unmask_video.face import Patch
 from unmask_video.frame import Frame
@@ -188,8 +189,6 @@ def test_a_stranger_is_filled_where_that_is_asked_for(stranger: None, folder: Pa
 
 
 def test_a_real_stranger_stays_masked(folder: Path) -> None:
-    from training.data import pictures  # noqa: PLC0415
-
     name, rgb = next(iter(pictures(shared("pairs-london-eval.tar"))))
     write_photo(folder / "face.png", rgb)
     make(folder)

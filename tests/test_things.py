@@ -186,6 +186,8 @@ def test_what_lies_outside_repeats_the_edge() -> None:
     plane = noise(20, 20)
     found = sample(frame_of(plane), np.array([[1.0, 0, -8], [0, 1.0, 4]]), 16)[..., 0]
     assert np.allclose(found[:, :8], plane[4:20, :1], atol=0.01)
+    far = sample(frame_of(plane), np.array([[4.0, 0, 900], [0, 4.0, 900]]), 16)
+    assert np.ptp(far) == 0 and plane[-9:, -9:].min() <= far[0, 0, 0] <= plane[-9:, -9:].max(), "shrunk, too"
 
 
 @pytest.mark.parametrize("factor", [2.0, 2.6, 4.0, 5.5, 9.0])

@@ -20,8 +20,11 @@ def register(name: str, data: bytes, *, licence: str, origin: str, folder: Path 
     entry = {"file": f"{name}-{sha256[:8]}.onnx", "sha256": sha256, "licence": licence, "origin": origin}
     (folder / entry["file"]).write_bytes(data)
     old = entries.get(name, entry)["file"]
+    entries[name] = entry
+    # The listing changes in one step, so that a reader always finds what it names.
+    fresh = listing.with_suffix(".part")
+    fresh.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n", "utf-8")
+    fresh.replace(listing)
     if old != entry["file"]:
         (folder / old).unlink(missing_ok=True)
-    entries[name] = entry
-    listing.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n", "utf-8")
     return entry

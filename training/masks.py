@@ -19,6 +19,8 @@ from training.patterns import Patterns
 
 JAW = [93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323]
 """Face outline from below the right ear over the chin to below the left ear."""
+TEMPLATE_TURN = 0.4
+"""Sine of the head's turn up to which a flat template still looks worn."""
 INNER = [4, 5, 195, 1, 2, 0, 17, 200, 199, 50, 280, 205, 425, 187, 411, 61, 291, 57, 287, 18]
 """Points within a mask, which it must cover even in profile."""
 CLOTH = [(235, 240, 242), (245, 245, 245), (210, 215, 220), (150, 195, 225), (130, 180, 215), (95, 150, 200), (120, 190, 170), (30, 30, 34), (120, 120, 125),
@@ -41,23 +43,25 @@ def draw(
     shape = MaskShape.random(rng)
     size = image.shape[0]
     alpha = shape.cover(landmarks, size, rng)
-    if patterns.templates and rng.random() < 0.35:
+    _, rotation, _ = fit_pose(CANONICAL, landmarks)
+    if patterns.templates and abs(rotation[0, 2]) < TEMPLATE_TURN and rng.random() < 0.35:
         cloth, alpha = from_template(landmarks, shape, size, rng, patterns)
     else:
         cloth = cloth_of(size, landmarks, rng, patterns)
     cloth = lit(cloth, image, alpha, rng)
-    if rng.random() < 0.7:
+    if rng.random() < 0.5:
         alpha = np.maximum(alpha, straps(landmarks, shape, size, rng))
     alpha = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.4, 1.0) * size / 192)
     shadow = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(1, 4) * size / 192) * rng.uniform(0, 0.45)
-    shadow = np.roll(shadow, rng.integers(-2, 4), axis=0)[..., None]
+    down = int(rng.integers(0, 4))
+    shadow = np.vstack([shadow[:1].repeat(down, axis=0), shadow[: size - down]])[..., None]
     opaque = rng.uniform(0.9, 1.0) if rng.random() < 0.2 else 1.0
-    out = image * (1 - shadow)
-    out = out + (cloth - out) * (alpha * opaque)[..., None]
-    if rng.random() < 0.15:
+    dark = image * (1 - shadow)
+    out = dark + (cloth - dark) * (alpha * opaque)[..., None]
+    if rng.random() < 0.1:
         out, fingers = hand(out, image, landmarks, rng)
         alpha = alpha * (1 - fingers)
-    return out.clip(0, 255).astype(np.uint8), alpha.astype(np.float32)
+    return out.clip(0, 255).astype(np.uint8), alpha.clip(0, 1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -202,8 +206,7 @@ def straps(landmarks: np.ndarray, shape: MaskShape, size: int, rng: np.random.Ge
         low = CANONICAL[58 if sign < 0 else 288] * [1 + shape.width, 1, 1]
         for start in (side, low):
             a, b = ((scale * p @ rotation.T + move)[:2] * 2 for p in (start, behind))
-            facing = (rotation @ [sign, 0, 0])[2] < 0.6
-            if facing:
+            if (rotation @ [sign, 0, 0])[2] < 0.6:
                 cv2.line(drawn, tuple(map(int, a)), tuple(map(int, b)), 255, thickness, cv2.LINE_AA)
     return cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
@@ -249,9 +252,9 @@ def hand(
     start = rng.uniform([0, 0.6], [1, 1.1]) * size
     goal = landmarks[rng.choice(INNER), :2] + rng.normal(0, size / 12, 2)
     for k in range(rng.integers(1, 5)):
-        shift = np.array([k * size / 14, rng.normal(0, size / 40)])
+        shift = np.array([k * size / 17, rng.normal(0, size / 40)])
         a, b = start + shift, goal + shift
-        cv2.line(where, tuple(map(int, a)), tuple(map(int, b)), 255, int(size / rng.uniform(12, 20)), cv2.LINE_AA)
+        cv2.line(where, tuple(map(int, a)), tuple(map(int, b)), 255, int(size / rng.uniform(15, 26)), cv2.LINE_AA)
     where = where.astype(np.float32) / 255
     shade = cv2.GaussianBlur(where, (0, 0), size / 60)
     colour = skin * rng.uniform(0.8, 1.15) * (0.7 + 0.3 * shade[..., None])
@@ -265,10 +268,9 @@ def decoy(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) ->
     if kind == 0:
         out, _ = hand(out, image, landmarks, rng)
     elif kind == 1:
-        shape = MaskShape(top=2.2, cheek=1.0, width=0.02, jaw=1.1, chin=0.4, stand=0.0)
-        alpha = shape.cover(landmarks, image.shape[0], rng)
+        scarf = MaskShape(top=2.2, cheek=1.0, width=0.02, jaw=1.1, chin=0.4, stand=0.0)
         below = np.arange(image.shape[0])[:, None] > landmarks[152, 1] - rng.uniform(-3, 6)
-        alpha = cv2.GaussianBlur((alpha * below).astype(np.float32), (0, 0), 1)
+        alpha = cv2.GaussianBlur((scarf.cover(landmarks, len(image), rng) * below).astype(np.float32), (0, 0), 1)
         out += (cloth_of(image.shape[0], landmarks, rng, Patterns()) - out) * alpha[..., None]
     else:
         middle = landmarks[rng.choice([17, 152, 18]), :2] + [rng.normal(0, 12), rng.uniform(8, 30)]
@@ -284,7 +286,7 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     out = image.astype(np.float32) * rng.uniform(0.6, 1.25) + rng.uniform(-15, 15)
     out *= rng.normal(1, 0.05, 3)
     if rng.random() < 0.5:
-        small = int(size * rng.uniform(0.22, 0.9))
+        small = int(size * rng.uniform(0.3, 0.9))
         out = cv2.resize(cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA), (size, size))
     if rng.random() < 0.2:
         kernel = np.zeros((7, 7), np.float32)

@@ -139,7 +139,6 @@ def main(faces: tuple[str, ...], run: str, minutes: float, patterns: str | None,
     kept = held_out(names)
     made_of = load_patterns(Path(patterns)) if patterns else Patterns()
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     network = Segmenter()
     optimiser = torch.optim.AdamW(network.parameters(), RATE)
     state = {"step": 0, "seconds": 0.0}

@@ -111,7 +111,7 @@ class Guide:
     face: np.ndarray
     """float32 [S, S] in 0..1: inside of the face's outline."""
     near: np.ndarray
-    """float32 [S, S] in 0..1: the same and what is near, where ears and neck are."""
+    """float32 [S, S] in 0..1: about the face, on the sides turned to the camera, where ears and neck are."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ def choose(path: Path, faces: list[Detection], chosen: int | None) -> Detection:
     if chosen is None and len(faces) > 1:
         listed = ", ".join(f"#{k} at x {d.box[0]:.0f}-{d.box[2]:.0f}" for k, d in enumerate(faces, 1))
         raise BadReference(f"{path} shows {len(faces)} faces ({listed}); choose one as {path}#1")
-    index = chosen or 1
+    index = 1 if chosen is None else chosen
     if not 1 <= index <= len(faces):
         raise BadReference(f"{path} has no face #{index}, only #1 to #{len(faces)}")
     return faces[index - 1]

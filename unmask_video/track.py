@@ -31,10 +31,10 @@ EYES_APART = 0.13
 """How far FaceMesh's eyes and the detector's may lie apart, in heights of the detected box."""
 SAME = 0.25
 """Least overlap (IoU) of a track's box and a detection's."""
-UNSEEN = 6
-"""Detections in a row that may miss a face before its track ends."""
+UNSEEN = 30
+"""Frames without a detection that a track survives."""
 GAP = 10
-"""Frames without landmarks that a track survives."""
+"""Frames in which neither network is sure of a face that its track survives."""
 CUT = 28.0
 """Mean change of a small grey picture, 0..255, that makes a cut."""
 
@@ -69,9 +69,9 @@ class Tracked:
     """As last measured."""
     kalman: KalmanFilter
     lost: int = 0
-    """Frames since landmarks were last measured."""
+    """Frames in which neither network was sure of it."""
     unseen: int = 0
-    """Detections since the face was last detected."""
+    """Frames since the face was last detected."""
 
     def predicted(self) -> np.ndarray:
         """The last landmarks, moved to where the filter expects them now."""
@@ -86,7 +86,9 @@ class Tracked:
             self.lost += 1
             return False
         self.kalman.update(box_state(face.box))
-        self.face, self.lost = face, 0
+        self.face = face
+        if score >= ALIVE:
+            self.lost = 0
         return True
 
 
@@ -108,6 +110,7 @@ class Linker:
         """Measure every live track in a new frame."""
         for track in self.tracks:
             track.kalman.predict()
+            track.unseen += 1
         regions = [self.region_of_landmarks(t.predicted()) for t in self.tracks]
         measured = self.measure(frame, regions)
         seen = [t.face for t, (points, score) in zip(self.tracks, measured, strict=True) if t.take(points, score)]
@@ -126,11 +129,9 @@ class Linker:
         for i, track in enumerate(self.tracks):
             if i in matched:
                 self.confirm(frame, track, matched[i], faces)
-            else:
-                track.unseen += 1
-                if track.face.score < ALIVE:
-                    track.lost += 1
-                    faces[:] = [f for f in faces if f.track_id != track.id]
+            elif track.face.score < ALIVE:
+                track.lost += 1
+                faces[:] = [f for f in faces if f.track_id != track.id]
         self.tracks = [t for t in self.tracks if t.unseen < UNSEEN]
         taken = {j for _, j in pairs}
         for detection in (d for j, d in enumerate(found) if j not in taken):
