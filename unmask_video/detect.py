@@ -11,7 +11,7 @@ from unmask_video.geometry import turn_upright
 from unmask_video.picture import thumbnail
 from unmask_video.runtime import session
 
-LONGEST = 640
+LONGEST = 960
 """Frames are shrunk to this many pixels; faces below about 24 px there are missed."""
 SCORE = 0.35
 """Least score of a face."""

@@ -52,7 +52,7 @@ class LandmarkFilter:
             # A head that starts or stops moves all points alike, which noise does not: let go at once.
             leap = np.square(surprise.reshape(-1, 3)[:, :2].mean(0)).sum()
             if leap > 4 * (spread[0, 0] + noise):
-                spread = spread + leap * np.array([[1.0, 0.5], [0.5, 0.5]])
+                spread = spread + leap * np.array([[1.0, 0.2], [0.2, 0.1]])
                 self.foreseen[-1] = (state, spread)
             gain = spread[:, :1] / (spread[0, 0] + noise)
             state = state + gain * surprise
