@@ -49,3 +49,9 @@ class Segmenter(nn.Module):
         for reduce, up, skip in zip(reversed(self.reduce), reversed(self.up), reversed(skips[:-1]), strict=True):
             x = up(F.interpolate(reduce(x), scale_factor=2.0, mode="bilinear", align_corners=False) + skip)
         return F.pixel_shuffle(self.head(x), 2), present
+
+    def judge(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, the mean over the picture and its mirror image: a steadier edge for twice the work."""
+        logits, presence = self(torch.cat([image, image.flip(3)]))
+        (mask, mirrored), (present, again) = logits.chunk(2), presence.chunk(2)
+        return (mask + mirrored.flip(3)) / 2, (present + again) / 2

@@ -172,7 +172,7 @@ def test_the_exported_network_is_the_trained_one() -> None:
     with torch.no_grad():
         network(image)  # so that the batch norms know something
         network.eval()
-        logits, presence = network(image)
+        logits, presence = network.judge(image)
     made = open_session(train.to_onnx(network), ("cpu",))
     for part in (image, image[:1]):
         mask, belief = made.run(None, {"image": part.numpy()})

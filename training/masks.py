@@ -169,8 +169,7 @@ def printed(cloth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Stripes, dots or lines of another colour on cloth."""
     size, cloth = cloth.shape[0], cloth.copy()
     colour = rng.uniform(0, 255, 3).tolist()
-    step = int(rng.integers(5, 40))
-    kind = rng.integers(3)
+    step, kind = int(rng.integers(5, 40)), rng.integers(3)
     for k in range(0, 2 * size, step):
         if kind == 0:
             cv2.line(cloth, (k, 0), (k - size // 2, size), colour, max(1, step // 4), cv2.LINE_AA)
@@ -200,8 +199,7 @@ def straps(landmarks: np.ndarray, shape: MaskShape, size: int, rng: np.random.Ge
     edge = shape.edge()
     drawn = np.zeros((size * 2, size * 2), np.uint8)
     thickness = max(1, int(rng.uniform(0.8, 2.6) * size / 96))
-    for sign, ear in ((-1, 234), (1, 454)):
-        side = edge[0] if sign < 0 else edge[6]
+    for sign, ear, side in ((-1, 234, edge[0]), (1, 454, edge[6])):
         behind = CANONICAL[ear] * [1.12, 1, 1] + [0, rng.uniform(-0.06, 0.06), 0.12]
         low = CANONICAL[58 if sign < 0 else 288] * [1 + shape.width, 1, 1]
         for start in (side, low):
@@ -280,21 +278,23 @@ def decoy(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) ->
     return out.clip(0, 255).astype(np.uint8)
 
 
-def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def degrade(image: np.ndarray, rng: np.random.Generator, *, least: float = 0.3) -> np.ndarray:
     """What cameras do: light, lower resolution, blur, noise, compression; uint8 [S, S, 3]."""
     size = image.shape[0]
     out = image.astype(np.float32) * rng.uniform(0.6, 1.25) + rng.uniform(-15, 15)
     out *= rng.normal(1, 0.05, 3)
     if rng.random() < 0.5:
-        small = int(size * rng.uniform(0.3, 0.9))
+        small = int(size * rng.uniform(least, 0.9))
         out = cv2.resize(cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA), (size, size))
     if rng.random() < 0.2:
         kernel = np.zeros((7, 7), np.float32)
-        cv2.line(kernel, *[tuple(int(v) for v in p) for p in rng.integers(0, 7, (2, 2))], 1)
+        # Through the middle, or the picture would slide off its label.
+        end = rng.integers(0, 7, 2)
+        cv2.line(kernel, tuple(map(int, end)), tuple(map(int, 6 - end)), 1)
         out = cv2.filter2D(out, -1, kernel / max(kernel.sum(), 1))
     out = (out + rng.normal(0, rng.uniform(0, 7), out.shape)).clip(0, 255).astype(np.uint8)
     if rng.random() < 0.5:
-        _, coded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
+        _, coded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))])
         out = cv2.imdecode(coded, cv2.IMREAD_COLOR)
     return out
 

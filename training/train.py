@@ -97,7 +97,7 @@ def evaluate(network: Segmenter, data: DrawnMasks, count: int = 600) -> dict[str
     with torch.no_grad():
         for start in range(0, count, BATCH):
             images, masks, present = zip(*(data.one(i % len(data.images), rng) for i in range(start, start + BATCH)))
-            logits, presence = network(torch.from_numpy(np.stack(images)).float())
+            logits, presence = network.judge(torch.from_numpy(np.stack(images)).float())
             for logit, belief, mask, there in zip(logits, presence, masks, present, strict=True):
                 (right_masked if there else right_bare).append((belief > 0).item() == bool(there))
                 if there:
@@ -108,7 +108,7 @@ def evaluate(network: Segmenter, data: DrawnMasks, count: int = 600) -> dict[str
 
 
 def to_onnx(network: Segmenter) -> bytes:
-    """ONNX bytes: image [B, 3, 128, 128] in 0..255 -> mask and presence as probabilities."""
+    """ONNX bytes: image [B, 3, 128, 128] in 0..255 -> mask and presence of `Segmenter.judge` as probabilities."""
 
     class Probabilities(torch.nn.Module):
         def __init__(self) -> None:
@@ -116,7 +116,7 @@ def to_onnx(network: Segmenter) -> bytes:
             self.network = network
 
         def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            logits, presence = self.network(image)
+            logits, presence = self.network.judge(image)
             return logits.sigmoid(), presence.sigmoid()
 
     out = io.BytesIO()
