@@ -7,11 +7,11 @@ Every picture's best face is found, measured and aligned as `unmask_video` does 
 
 from __future__ import annotations
 
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 
@@ -81,16 +81,22 @@ def mean_shape(shapes: np.ndarray, rounds: int = 5) -> np.ndarray:
     return mean.astype(np.float32)
 
 
-def main(out: str, *sources: str) -> None:
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def main(out: Path, sources: tuple[Path, ...]) -> None:
+    """Cut the faces out of SOURCES (folders or tars of pictures) into the file OUT."""
     names, images, landmarks = [], [], []
-    for source in map(Path, sources):
+    for source in sources:
         for name, image, points in cut_faces(source):
             names.append(name)
             images.append(image)
             landmarks.append(points)
-        print(f"{source.name}: {len(names)} faces so far", flush=True)
+        click.echo(f"{source.name}: {len(names)} faces so far")
+    if not names:
+        raise click.ClickException("no face was found in any picture; give pictures of bare faces")
     np.savez(out, names=np.array(names), images=np.stack(images), landmarks=np.stack(landmarks))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
