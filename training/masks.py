@@ -278,13 +278,13 @@ def decoy(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) ->
     return out.clip(0, 255).astype(np.uint8)
 
 
-def degrade(image: np.ndarray, rng: np.random.Generator, *, least: float = 0.3) -> np.ndarray:
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What cameras do: light, lower resolution, blur, noise, compression; uint8 [S, S, 3]."""
     size = image.shape[0]
     out = image.astype(np.float32) * rng.uniform(0.6, 1.25) + rng.uniform(-15, 15)
     out *= rng.normal(1, 0.05, 3)
     if rng.random() < 0.5:
-        small = int(size * rng.uniform(least, 0.9))
+        small = int(size * rng.uniform(0.3, 0.9))
         out = cv2.resize(cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA), (size, size))
     if rng.random() < 0.2:
         kernel = np.zeros((7, 7), np.float32)

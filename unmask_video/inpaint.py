@@ -76,9 +76,9 @@ def visible_skin(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray) ->
     for ring in FEATURES:
         cv2.fillPoly(features, [landmarks[ring, :2].round().astype(np.int32)], 1)
     margin = np.ones((size // 32 * 2 + 1,) * 2, np.uint8)
-    near = cv2.dilate((hidden > 0).astype(np.uint8), margin[: size // 64 * 2 + 1, : size // 64 * 2 + 1])
+    beside = cv2.dilate((hidden > 0).astype(np.uint8), margin[: size // 64 * 2 + 1, : size // 64 * 2 + 1])
     inside = cv2.erode(face, margin)
-    return inside * (1 - cv2.dilate(features, margin)) * (1 - near)
+    return inside * (1 - cv2.dilate(features, margin)) * (1 - beside)
 
 
 def near(points: np.ndarray, size: int) -> np.ndarray:
