@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SIZE = 128
+SIZE = 192
 """Pixels of its crop."""
-WIDTHS = (24, 40, 72, 112)
+WIDTHS = (32, 48, 96, 128)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the crop."""
 
 
@@ -23,7 +23,7 @@ def block(before: int, after: int, stride: int = 1) -> nn.Sequential:
 
 
 class Segmenter(nn.Module):
-    """image [B, 3, 128, 128] in 0..255 -> mask logits [B, 1, 128, 128], presence logit [B]."""
+    """image [B, 3, 192, 192] in 0..255 -> mask logits [B, 1, 192, 192], presence logit [B]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Segmenter(nn.Module):
         for level, width in enumerate(WIDTHS):
             self.down.append(nn.Sequential(block(before, width, 2 if level else 1), block(width, width)))
             before = width
-        self.bottom = block(before, before)
+        self.bottom = nn.Sequential(block(before, before), block(before, before))
         self.reduce = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
         self.up = nn.ModuleList(block(a, a) for a in WIDTHS[:-1])
         self.head = nn.Conv2d(WIDTHS[0], 4, 3, padding=1)
@@ -49,9 +49,3 @@ class Segmenter(nn.Module):
         for reduce, up, skip in zip(reversed(self.reduce), reversed(self.up), reversed(skips[:-1]), strict=True):
             x = up(F.interpolate(reduce(x), scale_factor=2.0, mode="bilinear", align_corners=False) + skip)
         return F.pixel_shuffle(self.head(x), 2), present
-
-    def judge(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, the mean over the picture and its mirror image: a steadier edge for twice the work."""
-        logits, presence = self(torch.cat([image, image.flip(3)]))
-        (mask, mirrored), (present, again) = logits.chunk(2), presence.chunk(2)
-        return (mask + mirrored.flip(3)) / 2, (present + again) / 2

@@ -21,10 +21,13 @@ import pytest
 from helpers import Film, write_film
 from skimage.data import astronaut
 
+from training.faces import Faces
 from training.masks import MaskShape, lit
+from unmask_video.face import align
 from unmask_video.frame import Colour, Frame
+from unmask_video.geometry import apply, invert
 from unmask_video.options import Options
-from unmask_video.picture import photo
+from unmask_video.picture import photo, sample
 from unmask_video.pipeline import Tools
 
 SHARED = Path(os.environ.get("UNMASK_SHARED") or Path(__file__).parents[2] / "shared")
@@ -69,6 +72,21 @@ def masked(top: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
     alpha = cv2.GaussianBlur(shape.cover(points(), size, rng), (0, 0), 1.0)
     cloth = lit(np.full((size, size, 3), (160, 200, 225), np.float32), bare, alpha, rng)
     return (bare + (cloth - bare) * alpha[..., None]).clip(0, 255).astype(np.uint8), alpha
+
+
+@cache
+def bare(side: int = 192) -> tuple[np.ndarray, np.ndarray]:
+    """The portrait as training sees it: uint8 [side, side, 3] and landmarks [468, 3]."""
+    crop = align(points(), side)
+    image = sample(photo(portrait()), crop, side).round().clip(0, 255).astype(np.uint8)
+    return image, apply(invert(crop), points())
+
+
+def cut(*names: str, side: int = 192) -> Faces:
+    """The bare portrait under several names, each darker than the one before, so that they can be told apart."""
+    image, where = bare(side)
+    images = np.stack([image - (image * (0.04 * k)).astype(np.uint8) for k in range(len(names))])
+    return Faces(names, images, np.stack([where] * len(names)).astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from unmask_video import BadReference, Options, decode, detect, pipeline, unmask
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, iou
 from unmask_video.picture import photo, thumbnail
+from unmask_video.pipeline import Tools
 
 CLIPS = ("corridor_charan", "dancer_dishadtu", "laptop_gituatu", "never_masked_yash", "nurse_dishadtu", "putting_on_916")
 OWN = ("never_masked_yash", "putting_on_916")
@@ -51,8 +52,8 @@ def filled(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[np.ndarray]]:
     noted: dict[int, list[np.ndarray]] = {}
     fill = pipeline.fill
 
-    def note(matched: Iterator) -> Iterator:
-        for frame, faces in fill(matched):
+    def note(matched: Iterator, made: Tools) -> Iterator:
+        for frame, faces in fill(matched, made):
             noted[frame.index] = [boxes(apply(c.crop_to_frame, c.landmarks[:, :2])) for _, c, _ in faces]
             yield frame, faces
 

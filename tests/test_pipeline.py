@@ -224,16 +224,16 @@ def test_errors_leave_nothing_behind(where: str, stands: bool, folder: Path, mon
     source, target = make(folder), folder / "out.mp4"
     if stands:
         target.write_bytes(b"what stood here before")
-    before, calls, fill = contents(folder), [], inpaint.fill
+    before, calls, tps = contents(folder), [], inpaint.tps
 
     def breaks(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == (1 if where == "at once" else 5):
             raise Stopped("enough") if where == "in progress" else RuntimeError("enough")
-        return None if where == "in progress" else fill(*arguments)
+        return None if where == "in progress" else tps(*arguments)
 
     if where != "in progress":
-        monkeypatch.setattr(inpaint, "fill", breaks)
+        monkeypatch.setattr(inpaint, "tps", breaks)
     told = breaks if where == "in progress" else None
     with pytest.raises((RuntimeError, Stopped), match="enough"):
         unmask(source, target, reference=folder / "face.png", options=Options(overwrite=True), progress=told)

@@ -1,231 +1,205 @@
-"""Drawn masks and their labels, learning, going on, and what comes out of it."""
+"""Learning by every recipe, going on after a stop, and the command."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from itertools import islice
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from faces import points, portrait, shared
+from click.testing import CliRunner, Result
+from faces import cut
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
+pytest.importorskip("lightning.fabric")
 
-from training import evaluate, train  # noqa: E402
+from lightning.fabric import Fabric  # noqa: E402
+from training import train  # noqa: E402
 from training.checkpoint import register  # noqa: E402
-from training.data import cut_faces, pictures  # noqa: E402
+from training.faces import Faces  # noqa: E402
 from training.lpips import LPIPS  # noqa: E402
-from training.masks import decoy, degrade, draw  # noqa: E402
-from training.patterns import Patterns, Template, load_patterns  # noqa: E402
-from unmask_video.face import align  # noqa: E402
-from unmask_video.geometry import apply, invert  # noqa: E402
-from unmask_video.models.segmenter import SIZE, Segmenter  # noqa: E402
-from unmask_video.picture import photo, sample  # noqa: E402
-from unmask_video.runtime import open_session, session  # noqa: E402
+from training.patterns import Patterns  # noqa: E402
+from training.recipes import RECIPES, WARM_UP, Recipe  # noqa: E402
+from training.tasks import FILL, batch_of  # noqa: E402
+from training.train import Run  # noqa: E402
+from unmask_video.models.segmenter import SIZE  # noqa: E402
+from unmask_video.runtime import open_session  # noqa: E402
 
 torch.set_num_threads(1)  # as training does: many small tests on a busy machine fight over threads
-SIDE = 192
-SEEDS = range(24)
+TWO = ("anna/film-1.jpg", "anna/sitting-1.jpg")
+CPU = torch.device("cpu")
 
 
-def bare() -> tuple[np.ndarray, np.ndarray]:
-    """The portrait as training sees it: uint8 [192, 192, 3] and landmarks [468, 3]."""
-    crop = align(points(), SIDE)
-    image = sample(photo(portrait()), crop, SIDE).round().clip(0, 255).astype(np.uint8)
-    return image, apply(invert(crop), points())
+def tiny(name: str, **changes: Any) -> Recipe:
+    """A recipe with small samples and few of them; LPIPS has to be there, or to be fetched, where it is trained on."""
+    if RECIPES[name].task is FILL:
+        try:
+            LPIPS("alex")
+        except CalledProcessError as error:
+            pytest.skip(f"the weights of LPIPS are not in runs/ and could not be fetched: {error}")
+    return replace(RECIPES[name], size=64, batch=2, **changes)
 
 
-def patterns() -> Patterns:
-    """A template and a texture, made up."""
-    rgba = np.full((60, 100, 4), 255, np.uint8)
-    rgba[..., :3] = (30, 90, 160)
-    rgba[:, :3, 3] = rgba[:, -3:, 3] = 0
-    corners = np.float32([[3, 5], [50, 2], [97, 5], [15, 55], [50, 58], [85, 55]])
-    texture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
-    return Patterns((Template(rgba, corners, 0),), (texture,))
+def start(recipe: Recipe, folder: Path) -> Run:
+    return Run.start(Fabric(accelerator="cpu", devices=1), recipe, folder / "checkpoint.pt")
 
 
-def drawn(seed: int, image: np.ndarray | None = None, made_of: Patterns = Patterns()) -> tuple[np.ndarray, np.ndarray]:
-    shown, where = bare()
-    return draw(shown if image is None else image, where, np.random.default_rng(seed), made_of)
+def samples_of(recipe: Recipe) -> Any:
+    return recipe.task.samples(cut(*TWO), Patterns(), recipe.size, 0)
 
 
-@pytest.mark.parametrize("made_of", [Patterns(), patterns()], ids=["invented", "patterns"])
-def test_labels_are_shares_of_pixels(made_of: Patterns) -> None:
-    covers = []
-    for seed in SEEDS:
-        image, alpha = drawn(seed, made_of=made_of)
-        assert image.shape == (SIDE, SIDE, 3) and image.dtype == np.uint8
-        assert alpha.shape == (SIDE, SIDE) and alpha.dtype == np.float32
-        assert alpha.min() >= 0 and alpha.max() <= 1 + 1e-6
-        covers.append((alpha > 0.5).mean())
-    assert 0.03 < np.median(covers) < 0.4 and len({round(c, 4) for c in covers}) == len(SEEDS), "no two alike"
+@pytest.mark.parametrize("name", RECIPES)
+def test_steps_of_every_recipe_lower_its_loss(name: str, tmp_path: Path) -> None:
+    run = start(tiny(name), tmp_path)
+    run.step = WARM_UP  # before, the rate is too low to see anything
+    batch, terms_of = batch_of(samples_of(run.recipe), range(2), CPU), run.recipe.task.terms(CPU)
+    before, losses = [p.clone() for p in run.mean.parameters()], []
+    for _ in range(8):
+        terms = run.advance(batch, terms_of)
+        losses.append(sum(run.recipe.weights[k] * v for k, v in terms.items()))
+    assert losses[-1] < 0.8 * losses[0] and run.step == WARM_UP + 8
+    for key, value in run.plain.named_parameters():
+        assert value.grad is not None and torch.isfinite(value.grad).all() and value.grad.any(), f"{key} learns nothing"
+    assert any((a != b).any() for a, b in zip(before, run.mean.parameters(), strict=True)), "the average follows"
+    scores = run.recipe.task.score(run.mean.module.eval(), batch)
+    assert all(torch.isfinite(v).all() for v in scores.values())
 
 
-def test_the_same_seed_draws_the_same_mask() -> None:
-    for made_of in (Patterns(), patterns()):
-        first, second = (drawn(5, made_of=made_of) for _ in range(2))
-        assert (first[0] == second[0]).all() and (first[1] == second[1]).all()
-    assert (drawn(5)[0] != drawn(6)[0]).any()
+def same(a: Any, b: Any) -> bool:
+    """Bit for bit, all the way down."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    return len(a) == len(b) and all(map(same, a, b)) if isinstance(a, (list, tuple)) else a == b
 
 
-def test_drawing_leaves_the_bare_face_as_it_was() -> None:
-    shown, where = bare()
-    before = shown.copy(), where.copy()
-    for seed in range(4):
-        draw(shown, where, np.random.default_rng(seed))
-        decoy(shown, where, np.random.default_rng(seed))
-        degrade(shown, np.random.default_rng(seed))
-    assert (shown == before[0]).all() and (where == before[1]).all()
+@pytest.mark.parametrize("name", ["segmenter", "swift"])
+def test_stopped_training_goes_on_as_if_it_had_not(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, advance = tiny(name, steps=4), Run.advance
+    monkeypatch.setattr(train, "SAVE_EVERY", 2)
+
+    def breaks(run: Run, *arguments: Any) -> dict[str, float]:
+        if run.step == 3:
+            raise KeyboardInterrupt
+        return advance(run, *arguments)
+
+    folders = [tmp_path / "whole", tmp_path / "broken"]
+    for folder in folders:
+        folder.mkdir()
+    train.train(start(recipe, folders[0]), samples_of(recipe), math.inf)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "advance", breaks)
+        train.train(start(recipe, folders[1]), samples_of(recipe), math.inf)
+    again = start(recipe, folders[1])
+    assert again.step == 2 and again.seconds > 0, "the third step was lost, the second was saved"
+    train.train(again, samples_of(recipe), math.inf)
+    whole, broken = (torch.load(f / "checkpoint.pt", weights_only=True) for f in folders)
+    assert whole["step"] == broken["step"] == 4
+    assert all(same(whole[part], broken[part]) for part in ("network", "mean", "optimiser"))
+    fresh = start(recipe, tmp_path)
+    assert not same(fresh.plain.state_dict(), whole["network"]), "and there was something to learn"
 
 
-def test_labels_say_which_pixels_show_the_face() -> None:
-    """A fine pattern on the bare face is gone where the label is 1, and all there where it is 0."""
-    grain = 30 * (np.indices((SIDE, SIDE)).sum(0) % 2 * 2 - 1)[..., None]
-    shown = bare()[0].clip(60, 190).astype(int)
-    through, over = [], []
-    for seed in SEEDS:
-        (up, alpha), (down, again) = (drawn(seed, (shown + s * grain).astype(np.uint8)) for s in (1, -1))
-        assert np.abs(alpha - again).max() < 1e-6
-        seen = np.abs(up.astype(int) - down).mean(2) / 60
-        over.append(seen[alpha > 0.999].max())
-        clear = cv2.dilate((alpha > 0).astype(np.uint8), np.ones((25, 25))) == 0  # beyond its shadow, too
-        through.append(np.median(seen[clear]))
-    assert max(over) < 0.15, "one mask in five lets through up to a tenth"
-    assert np.median(over) < 0.06
-    assert min(through) > 0.95
+def test_time_ends_training_after_whole_steps(tmp_path: Path) -> None:
+    run = start(tiny("segmenter", steps=50), tmp_path)
+    train.train(run, samples_of(run.recipe), 0)
+    assert run.step == 1 and start(run.recipe, tmp_path).step == 1
 
 
-def test_decoys_are_no_masks_but_change_the_picture() -> None:
-    shown, where = bare()
-    changed = [np.abs(decoy(shown, where, np.random.default_rng(s)).astype(int) - shown).max() for s in range(9)]
-    assert min(changed) > 20
+# --- the command ----------------------------------------------------------------------------------
+
+Command = Callable[..., Result]
 
 
-def faces(count: int) -> tuple[np.ndarray, np.ndarray]:
-    image, where = bare()
-    return np.stack([image] * count), np.stack([where] * count)
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `training.train` in a folder of its own with tiny recipes; weights go to `weights` there."""
+    for name in ("segmenter", "swift"):
+        monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], size=64, batch=2))
+    monkeypatch.setattr(train, "SCORED", 16)
+    monkeypatch.setattr(train, "TELL_EVERY", 3)
+    monkeypatch.chdir(tmp_path)
+    Path("weights").mkdir()
+    monkeypatch.setattr("training.export.register", partial(register, folder=tmp_path / "weights"))
+    empty = Faces((), np.zeros((0, 192, 192, 3), np.uint8), np.zeros((0, 468, 3), np.float32))
+    given = {"faces": cut(*TWO, "ben/film-1.jpg"), "others": cut("carl/film-1.jpg", "carl/film-2.jpg"), "none": empty}
+    for name, found in given.items():
+        np.savez(f"{name}.npz", names=np.array(found.names, str), images=found.images, landmarks=found.landmarks)
+    Path("text.npz").write_text("these are no faces\n" * 20)
+    np.savez("half.npz", names=np.array(["a"]))
+    return lambda words: CliRunner().invoke(train.main, words.split())
 
 
-def batch(size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    data = iter(train.DrawnMasks(*faces(1), Patterns(), seed=1))
-    images, masks, present = zip(*islice(data, size), strict=True)
-    assert 0 < sum(present) < size, "some masked, some bare"
-    for mask, there in zip(masks, present, strict=True):
-        assert (mask.max() > 200) == bool(there)
-    return torch.tensor(np.stack(images)).float(), torch.tensor(np.stack(masks)) / 255, torch.tensor(present)
+def written() -> set[str]:
+    return {p.as_posix() for p in Path().rglob("*") if p.is_file()}
 
 
-def test_a_few_steps_lower_the_loss() -> None:
-    torch.manual_seed(0)
-    network, (image, mask, present) = Segmenter(), batch(8)
-    optimiser, losses = torch.optim.AdamW(network.parameters(), train.RATE), []
-    for _ in range(12):
-        terms = train.segmenter_loss(*network(image), mask, present)
-        assert set(terms) == {"mask", "dice", "presence"} and all(v >= 0 for v in terms.values())
-        losses.append(sum(terms.values()))
-        optimiser.zero_grad()
-        losses[-1].backward()
-        optimiser.step()
-    assert losses[-1] < 0.7 * losses[0]
+GOOD = "faces.npz --held-out others.npz "
 
 
-def test_a_perfect_answer_costs_nothing() -> None:
-    _, mask, present = batch(8)
-    mask = mask.round()
-    right = train.segmenter_loss((mask - 0.5) * 100, (present - 0.5) * 100, mask, present)
-    wrong = train.segmenter_loss((0.5 - mask) * 100, (0.5 - present) * 100, mask, present)
-    assert sum(right.values()) < 0.01 and all(wrong[k] > 0.5 for k in right)
+@pytest.mark.parametrize("name", ["segmenter", "swift"])
+def test_a_dry_run_tells_and_writes_nothing(name: str, command: Command) -> None:
+    tiny(name)
+    before = written()
+    done = command(f"{name} {GOOD} --dry-run --export")
+    assert done.exit_code == 0, done.exception
+    assert "2 steps, " in done.output and "samples a second" in done.output and "MiB" in done.output
+    told = {"segmenter": ("iou", "masked", "bare"), "swift": ("psnr", "warped_psnr")}[name]
+    assert all(f"{k} " in done.output.partition("held out: ")[2] for k in told)
+    assert written() == before
 
 
-def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "BATCH", 2)
-    monkeypatch.setattr(train, "evaluate", lambda network, data: {"iou": 0.0})
-    images, where = faces(3)
-    np.savez(tmp_path / "faces.npz", names=np.array(["a", "b", "c"]), images=images, landmarks=where)
-    saved = tmp_path / "run" / "checkpoint.pt"
-
-    def run(minutes: float) -> dict:
-        words = [str(tmp_path / "faces.npz"), "--run", str(saved.parent), "--minutes", str(minutes)]
-        done = CliRunner().invoke(train.main, words, catch_exceptions=False)
-        assert done.exit_code == 0 and "held out" in done.output
-        return torch.load(saved, weights_only=True)
-
-    first = run(0.02)
-    same = run(0.02)
-    assert first["state"]["step"] == same["state"]["step"] > 0, "the time is used up: not one step more"
-    assert all(torch.equal(v, same["network"][k]) for k, v in first["network"].items())
-    more = run(first["state"]["seconds"] / 60 + 0.02)
-    assert more["state"]["step"] > first["state"]["step"] and more["state"]["seconds"] > first["state"]["seconds"]
-    steps = {int(s["step"]) for s in more["optimiser"]["state"].values()}
-    assert steps == {more["state"]["step"]}, "the optimiser remembers, too"
+def test_a_run_writes_all_it_promises_and_is_then_done(command: Command) -> None:
+    done, before = command(f"segmenter {GOOD} --steps 3"), set(written())
+    assert done.exit_code == 0 and "step 3 of 3" in done.output, done.exception
+    picture = cv2.imread("runs/segmenter/held-out.png")
+    assert picture.shape == (16 * 64, 3 * 64, 3) and picture.std() > 20
+    assert [p for p in before if p.startswith("runs/segmenter/") and "events.out.tfevents" in p]
+    first = torch.load("runs/segmenter/checkpoint.pt", weights_only=True)
+    done = command(f"segmenter {GOOD} --steps 3 --export")
+    assert done.exit_code == 0 and "step 3" not in done.output, "nothing was left to do"
+    second = torch.load("runs/segmenter/checkpoint.pt", weights_only=True)
+    assert first["step"] == 3 and same(first, second), "not even the seconds"
+    (entry,) = json.loads(Path("weights/files.json").read_text()).values()
+    assert entry["file"] in done.output and {p.name for p in Path("weights").iterdir()} == {"files.json", entry["file"]}
+    assert "3 steps" in entry["origin"] and "iou" in entry["origin"]
+    made = open_session(Path("weights", entry["file"]).read_bytes(), ("cpu",))
+    assert made.run(None, {"image": np.zeros((1, 3, SIZE, SIZE), np.float32)})[0].shape == (1, 1, SIZE, SIZE)
+    assert command(f"segmenter {GOOD} --steps 5").exit_code == 0
+    assert torch.load("runs/segmenter/checkpoint.pt", weights_only=True)["step"] == 5
 
 
-def test_the_exported_network_is_the_trained_one() -> None:
-    torch.manual_seed(1)
-    network, (image, _, _) = Segmenter(), batch(8)
-    with torch.no_grad():
-        network(image)  # so that the batch norms know something
-        network.eval()
-        logits, presence = network.judge(image)
-    made = open_session(train.to_onnx(network), ("cpu",))
-    for part in (image, image[:1]):
-        mask, belief = made.run(None, {"image": part.numpy()})
-        assert mask.shape == (len(part), 1, SIZE, SIZE) and belief.shape == (len(part),)
-        assert np.abs(mask - logits[: len(part)].sigmoid().numpy()).max() <= 1 / 255
-        assert np.abs(belief - presence[: len(part)].sigmoid().numpy()).max() <= 1 / 255
-
-
-def test_weights_are_listed_and_old_ones_removed(tmp_path: Path) -> None:
-    told = {"licence": "Apache-2.0", "origin": "a test"}
-    other = register("other", b"other", folder=tmp_path, **told)
-    first = register("net", b"first", folder=tmp_path, **told)
-    assert (tmp_path / first["file"]).read_bytes() == b"first"
-    second = register("net", b"second", folder=tmp_path, **told)
-    assert second["sha256"] == hashlib.sha256(b"second").hexdigest()
-    assert second["file"] == f"net-{second['sha256'][:8]}.onnx" and {**told, **second} == second
-    assert {p.name for p in tmp_path.iterdir()} == {"files.json", other["file"], second["file"]}
-    assert json.loads((tmp_path / "files.json").read_text()) == {"net": second, "other": other}
-    assert register("net", b"second", folder=tmp_path, **told) == second
-    assert (tmp_path / second["file"]).read_bytes() == b"second", "the same again stays"
-
-
-# --- with the project's shared data ---------------------------------------------------------------
-
-
-def test_tps_stands_above_telea_on_the_london_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = list(pictures(shared("pairs-london-eval.tar")))
-    people = sorted({Path(name).parent for name, _ in photos})[::5]
-    monkeypatch.setattr(evaluate, "pictures", lambda _: (p for p in photos if Path(p[0]).parent in people))
-    lpips, table = LPIPS(), {"telea": [], "tps": []}
-    for case in evaluate.cases(Path("london")):
-        for name, found in table.items():
-            result = evaluate.scores(evaluate.FILLS[name](case), case, lpips)
-            found.append([result[k] for k in ("hole", "lpips")])
-    assert len(table["tps"]) >= 15
-    telea, tps = (np.mean(table[name], axis=0) for name in ("telea", "tps"))
-    print(f"\n{len(table['tps'])} cases, in the hole: telea {telea[0]:.2f} dB, tps {tps[0]:.2f} dB;", end=" ")
-    print(f"LPIPS {telea[1]:.4f}, {tps[1]:.4f}: {tps[0] - telea[0]:+.2f} dB, {tps[1] / telea[1]:.3f} of it")
-    assert tps[0] >= telea[0] + 6
-    assert tps[1] <= 0.27 * telea[1]
-
-
-def test_the_shipped_segmenter_sees_masks_on_faces_it_was_not_trained_on() -> None:
-    cut = islice(cut_faces(shared("utkface-val.tar")), 100)
-    images, where = map(np.stack, zip(*((image, found) for _, image, found in cut), strict=True))
-    data = train.DrawnMasks(images, where, load_patterns(shared("mask-templates.tar")), 0)
-    rng, network, ious, right = np.random.default_rng(7), session("segmenter"), [], []
-    for k in range(300):
-        image, mask, there = data.one(k % len(images), rng)
-        alpha, belief = network.run(None, {"image": image[None].astype(np.float32)})
-        right.append((belief[0] > 0.5) == bool(there))
-        if there:
-            got, true = alpha[0] > 0.5, mask > 127
-            ious.append((got & true).sum() / max((got | true).sum(), 1))
-    print(f"\n{len(ious)} drawn masks: IoU {np.mean(ious):.3f}; masked or bare right in {np.mean(right):.1%}")
-    assert np.mean(ious) >= 0.93 and np.mean(right) >= 0.95
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("monet faces.npz", "swift"),
+        ("segmenter", "FACES"),
+        ("segmenter gone.npz", "gone.npz"),
+        ("segmenter faces.npz --held-out gone.npz", "gone.npz"),
+        ("segmenter faces.npz --held-out faces.npz", "2 people of --held-out are in FACES too, anna first"),
+        ("segmenter faces.npz", "too few faces to keep some out"),
+        ("segmenter none.npz --held-out others.npz", "faces"),
+        ("segmenter faces.npz --held-out none.npz", "faces"),
+        ("segmenter text.npz", "text.npz"),
+        ("segmenter half.npz", "half.npz"),
+        ("segmenter faces.npz --patterns text.npz --held-out others.npz", "text.npz"),
+        (f"segmenter {GOOD} --steps 0", "--steps"),
+        (f"segmenter {GOOD} --precision 8", "16-mixed"),
+    ],
+)
+def test_wrong_words_are_told_in_a_sentence(words: str, said: str, command: Command) -> None:
+    before = written()
+    done = command(words)
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 2, done.exception
+    *_, sentence = done.output.strip().splitlines()
+    assert sentence.startswith("Error: ") and done.output.count("Error: ") == 1 and said in sentence
+    assert written() == before

@@ -16,27 +16,45 @@ import cv2
 import numpy as np
 
 from unmask_video.detect import detect
-from unmask_video.face import OUTLINE, align
+from unmask_video.face import CANONICAL, OUTLINE, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert
 from unmask_video.landmarks import Measure, onnx_backend, region_of_detection, region_of_landmarks
 from unmask_video.picture import photo, sample
+from unmask_video.warp import CONTROL, warp_photo
+
+from training.faces import Faces
 
 SIZE = 192
 """Pixels of a kept crop."""
+FRONTAL = 0.15
+"""Sine of the head's turn up to which a face counts as frontal."""
 
 
 def pictures(source: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, uint8 [h, w, 3] RGB) of every picture in a folder or a tar; broken ones are left out."""
-    if source.is_dir():
-        named = ((str(p.relative_to(source)), p.read_bytes()) for p in sorted(source.rglob("*")) if p.is_file())
-    else:
-        tar = tarfile.open(source)
-        named = ((m.name, tar.extractfile(m).read()) for m in tar if m.isfile())
-    for name, data in named:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    """(name, uint8 [h, w, 3] RGB) of every picture in a folder or a tar; broken ones are left out.
+
+    A folder that holds everything in a tar is no part of the names.
+    """
+    for name, data in _files(source):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
         if image is not None:
             yield name, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _files(source: Path) -> Iterator[tuple[str, bytes]]:
+    if source.is_dir():
+        yield from ((p.relative_to(source).as_posix(), p.read_bytes()) for p in sorted(source.rglob("*")) if p.is_file())
+        return
+    try:
+        with tarfile.open(source) as tar:
+            members = [m for m in tar if m.isfile()]
+            tops = {m.name.removeprefix("./").partition("/")[0] for m in members}
+            for m in members:
+                name = m.name.removeprefix("./")
+                yield (name.partition("/")[2] if len(tops) == 1 and "/" in name else name), tar.extractfile(m).read()
+    except (tarfile.TarError, EOFError) as error:
+        raise click.ClickException(f"{source} is no whole tar file ({error}); give a folder or a tar of pictures") from None
 
 
 def measure_face(frame: Frame, measure: Measure) -> np.ndarray | None:
@@ -81,14 +99,27 @@ def mean_shape(shapes: np.ndarray, rounds: int = 5) -> np.ndarray:
     return mean.astype(np.float32)
 
 
+def mean_face(faces: Faces, size: int = SIZE) -> np.ndarray:
+    """The mean of frontal faces, each brought onto the canonical one: uint8 [size, size, 3]."""
+    onto = apply(invert(align(CANONICAL, size)), CANONICAL)
+    total, count = np.zeros((size, size, 3)), 0
+    for image, landmarks in zip(faces.images, faces.landmarks.astype(np.float64), strict=True):
+        _, rotation, _ = fit_pose(CANONICAL, landmarks)
+        if abs(rotation[0, 2]) < FRONTAL:
+            total += warp_photo(image, landmarks[CONTROL], onto[CONTROL], size)
+            count += 1
+    return (total / count).round().astype(np.uint8)
+
+
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-def main(out: Path, sources: tuple[Path, ...]) -> None:
+@click.option("--size", default=SIZE, type=click.IntRange(64, 512), help="Pixels of each crop.")
+def main(out: Path, sources: tuple[Path, ...], size: int) -> None:
     """Cut the faces out of SOURCES (folders or tars of pictures) into the file OUT."""
     names, images, landmarks = [], [], []
     for source in sources:
-        for name, image, points in cut_faces(source):
+        for name, image, points in cut_faces(source, size):
             names.append(name)
             images.append(image)
             landmarks.append(points)

@@ -1,146 +1,290 @@
-"""Scores fills on pairs of photos of one person: one is masked by drawing, the other is the reference.
+"""Scores what fills faces, beside its floors, on photos that are masked by drawing.
 
-    python -m training.evaluate PAIRS.tar [--grid grid.png]
+    python -m training.evaluate PHOTOS.tar --models swift,tps,telea --grid grid.png
 
-PAIRS holds person/photo.jpg. Every photo is masked in turn; landmarks are found on the masked picture; the
-drawn mask is given. Printed beside the floors: the mask itself and OpenCV's Telea inpainting.
+PHOTOS, a folder or a tar, holds `person/photo.jpg`: each photo is masked in turn, another one of the person is
+the reference. Landmarks are found on the masked picture. Each fill is scored with the drawn mask given, and with
+the mask that the product's segmenter finds.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import click
 import cv2
 import numpy as np
+import onnx
 import torch
-from unmask_video import inpaint, reference, warp
-from unmask_video.face import Face, FaceCrop, Mask, Reference, align
-from unmask_video.landmarks import onnx_backend
-from unmask_video.picture import photo, sample
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+from tqdm import tqdm
+from unmask_video import inpaint
+from unmask_video.errors import BadOption, UnmaskError
+from unmask_video.face import FaceCrop, Guide, Mask, Patch
+from unmask_video.inpaint import Fill
+from unmask_video.models import MODELS, load_bytes
+from unmask_video.runtime import LARGEST, fill_network, open_session
 
-from training.data import measure_face, pictures
-from training.lpips import LPIPS
-from training.masks import MaskShape, lit
+from training import metrics, tables
+from training.cases import Case, Cases, open_photos
+from training.identity import MobileFaceNet, identity_crop
+from training.lpips import LPIPS, pooled
+from training.tables import Results
 
-SIZE = 256
-NOBODY = np.zeros(192, np.float32)
-"""Identity is not compared here."""
+Judgement = tuple[dict[str, float], np.ndarray]
+"""Every score of a filled face that is a mean over cases, and its features [512] for the Frechet distance."""
+SHOWN = 12
+"""Cases in the grid."""
+
+
+def keep(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
+    """The floor of all floors: nothing is done."""
+    return Patch(crop.image, np.zeros_like(crop.image[..., 0]), crop.crop_to_frame)
+
+
+def telea(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
+    """OpenCV's inpainting (Telea 2004), radius 3: no reference, no learning."""
+    alpha = cv2.resize(mask.alpha, crop.image.shape[:2], interpolation=cv2.INTER_LINEAR)
+    # Lower, and a found mask's soft edge costs it a dB; higher, and a mask's colour is left to be carried in.
+    hidden = (alpha > 0.1).astype(np.uint8)
+    picture = crop.image.round().clip(0, 255).astype(np.uint8)
+    image = cv2.inpaint(picture, hidden, 3, cv2.INPAINT_TELEA).astype(np.float32)
+    return Patch(image, hidden.astype(np.float32), crop.crop_to_frame)
+
+
+FLOORS: dict[str, Fill] = {"masked": keep, "telea": telea}
+"""Models that the product does not have: what every other one must beat."""
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """One masked face with its truth."""
+class Model:
+    """What fills faces, and how large it is."""
 
-    name: str
-    crop: FaceCrop
-    truth: np.ndarray
-    """float32 [S, S, 3]."""
-    alpha: np.ndarray
-    """float32 [S, S]: the drawn mask."""
-    reference: Reference
+    fill: Fill
+    parameters: int = 0
+    file_bytes: int = 0
 
 
-def surgical(rgb: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A light blue mask worn as it should be: picture and alpha, at the photo's size."""
-    shape = MaskShape(
-        top=rng.uniform(0.15, 0.45), cheek=rng.uniform(0.25, 0.6), width=-0.05, jaw=1.03, chin=0.05, stand=0.04
-    )
-    size = rgb.shape[0]
-    alpha = cv2.GaussianBlur(shape.cover(landmarks, size, rng), (0, 0), size / 500)
-    cloth = lit(np.full((size, size, 3), (160, 200, 225), np.float32), rgb, alpha, rng)
-    return (rgb + (cloth - rgb) * alpha[..., None]).clip(0, 255).astype(np.uint8), alpha
+def load_model(name: str, size: int) -> Model:
+    """A floor, a name in `models.MODELS`, or a file `....onnx`, for crops of `size` px.
+
+    Raises:
+        BadOption: the file is no network that fills faces, or is made for crops of another size.
+    """
+    if name in FLOORS or name == "tps":
+        return Model(FLOORS.get(name, inpaint.tps))
+    network = fill_network(name)
+    if network.size not in (None, size):
+        raise BadOption(f"the model {name} is made for crops of {network.size} px; give --size {network.size}")
+    data = Path(name).read_bytes() if name.endswith(".onnx") else load_bytes(name)
+    constants = onnx.load_model_from_string(data).graph.initializer
+    numbers = [c for c in constants if c.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)]
+    return Model(inpaint.by_network(network), sum(int(np.prod(c.dims)) for c in numbers), len(data))
 
 
-def cases(source: Path) -> Iterator[Case]:
-    """Every photo of each person masked, with another photo of the person as reference."""
-    people: dict[str, list[tuple[str, np.ndarray]]] = defaultdict(list)
-    for name, rgb in pictures(source):
-        people[Path(name).parent.name].append((name, rgb))
-    measure, rng = onnx_backend(), np.random.default_rng(0)
-    for photos in people.values():
-        measured = [(n, rgb, measure_face(photo(rgb), measure)) for n, rgb in photos]
-        measured = [m for m in measured if m[2] is not None]
-        for k, (name, rgb, landmarks) in enumerate(measured):
-            if len(measured) < 2:
-                continue
-            masked, alpha = surgical(rgb, landmarks, rng)
-            found = measure_face(photo(masked), measure)
-            if found is not None:
-                yield _case(name, rgb, masked, alpha, found, _reference(*measured[k - 1]))
+def filled(fill: Fill, case: Case, mask: Mask) -> np.ndarray:
+    """The crop with its face filled as the product pastes it: float32 [S, S, 3] in 0..255."""
+    image = case.crop.image
+    if mask.present:
+        patch = fill(case.crop, mask, case.guide)
+        image = image + (patch.image - image) * patch.alpha[..., None]
+    return image.clip(0, 255)
 
 
-def _reference(name: str, rgb: np.ndarray, landmarks: np.ndarray) -> Reference:
-    return reference.aligned(name, photo(rgb), landmarks, NOBODY)
+class Remembering(LPIPS):
+    """LPIPS that looks only once at each picture, for as long as the picture is there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.seen = WeakTensorKeyDictionary()
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        if image not in self.seen:
+            self.seen[image] = super().features(image)
+        return self.seen[image]
 
 
-def _case(
-    name: str, rgb: np.ndarray, masked: np.ndarray, alpha: np.ndarray, found: np.ndarray, other: Reference
-) -> Case:
-    crop_to_frame = align(found, SIZE)
-    crop = warp.cut(photo(masked), Face(0, found, 1.0), SIZE)
-    hidden = sample(photo((alpha * 255).astype(np.uint8)[..., None].repeat(3, 2)), crop_to_frame, SIZE)[..., 1] / 255
-    return Case(name, crop, sample(photo(rgb), crop_to_frame, SIZE), hidden, other)
+class Judge:
+    """The networks that compare pictures."""
+
+    def __init__(self) -> None:
+        self.vgg, self.alex, self.identity = Remembering("vgg"), Remembering("alex"), MobileFaceNet()
+
+    @torch.no_grad()
+    def scores(self, face: np.ndarray, case: Case, truth: Tensor) -> Judgement:
+        """How near a filled face [S, S, 3] comes to its truth, which is given as `net(case.truth)`, too."""
+        found = {}
+        for place, hole in (("", None), ("hole_", case.hole)):
+            for measure in (metrics.l1, metrics.psnr, metrics.ssim):
+                found[place + measure.__name__] = measure(face, case.truth, hole)
+        both = net(face, np.where(case.hole[..., None], face, case.truth))
+        for name, lpips in (("vgg", self.vgg), ("alex", self.alex)):
+            found[f"lpips_{name}"], found[f"hole_lpips_{name}"] = lpips(both, truth).tolist()
+        for measure in (metrics.skin_colour_error, metrics.high_frequency_ratio):
+            found[measure.__name__] = measure(face, case.truth, case.hole)
+        found["identity"] = float((self.who(both[:1]) * self.who(truth)).sum())
+        return found, self.features(both)
+
+    def compare(self, faces: dict[str, np.ndarray], case: Case, truth: Tensor) -> dict[str, Judgement]:
+        """`scores` of several faces by name; equal ones are looked at once."""
+        found = {}
+        for name, face in faces.items():
+            same = next((k for k in found if np.array_equal(faces[k], face)), None)
+            found[name] = found[same] if same else self.scores(face, case, truth)
+        return found
+
+    def who(self, picture: Tensor) -> Tensor:
+        # Not the product's `identify`: it blanks the lower face, which is the very thing that is filled here.
+        return self.identity(identity_crop(picture))
+
+    @torch.no_grad()
+    def features(self, picture: Tensor) -> np.ndarray:
+        return pooled(self.vgg, picture)[0].numpy()
 
 
-def fill_tps(case: Case) -> np.ndarray:
-    patch = inpaint.fill(case.crop, Mask(case.alpha, 1.0, True), warp.guide(case.crop, case.reference))
-    return case.crop.image + (patch.image - case.crop.image) * patch.alpha[..., None]
+def net(*pictures: np.ndarray) -> Tensor:
+    """Pictures [S, S, 3] in 0..255 as networks take them, [B, 3, S, S] in -1..1."""
+    return torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2) / 127.5 - 1).float()
 
 
-def fill_telea(case: Case) -> np.ndarray:
-    picture = case.crop.image.round().clip(0, 255).astype(np.uint8)
-    return cv2.inpaint(picture, (case.alpha > 0.01).astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.float32)
+def cpu_ms(work: Callable[[], object]) -> float:
+    """Milliseconds of CPU on one thread, the best of five."""
+    threads, taken = cv2.getNumThreads(), []
+    cv2.setNumThreads(1)
+    for _ in range(5):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    cv2.setNumThreads(threads)
+    return 1000 * min(taken)
 
 
-FILLS: dict[str, Callable[[Case], np.ndarray]] = {
-    "masked": lambda case: case.crop.image,
-    "telea": fill_telea,
-    "tps": fill_tps,
-}
+def convolution_ms() -> float:
+    """A fixed piece of work, so that machines can be told apart: 3x3, 64 to 64 channels, 128 x 128, .6 GMAC."""
+    weight = numpy_helper.from_array(np.full((64, 64, 3, 3), 0.01, np.float32), "weight")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 64, 128, 128]) for name in ("x", "y")]
+    node = helper.make_node("Conv", ["x", "weight"], ["y"], pads=[1] * 4)
+    graph = helper.make_graph([node], "one", ends[:1], ends[1:], [weight])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    session, x = open_session(made.SerializeToString(), ("cpu",)), np.ones((1, 64, 128, 128), np.float32)
+    return cpu_ms(lambda: session.run(None, {"x": x}))
 
 
-def scores(result: np.ndarray, case: Case, lpips: LPIPS) -> dict[str, float]:
-    """PSNR of the crop and of the hole in dB, and LPIPS (AlexNet) of the crop."""
-    squared = ((result.clip(0, 255) - case.truth) / 255) ** 2
-    hole = case.alpha > 0.5
-    net = lambda a: torch.from_numpy(a.clip(0, 255).transpose(2, 0, 1)[None] / 127.5 - 1).float()  # noqa: E731
-    with torch.no_grad():
-        distance = lpips(net(result), net(case.truth)).item()
-    return {
-        "psnr": -10 * np.log10(squared.mean()),
-        "hole": -10 * np.log10(squared[hole].mean()),
-        "lpips": distance,
-    }
+def evaluate(models: dict[str, Model], cases: Iterable[Case]) -> Results:
+    """Every model on every case, with each of its masks; one pass."""
+    judge, results = Judge(), Results()
+    for case in cases:
+        if not results.names:
+            results.costs.update({name: cost(model, case) for name, model in models.items()})
+        truth = net(case.truth)
+        results.names.append(case.name)
+        results.truth.append(judge.features(truth))
+        shown = {"truth": case.truth, "reference": case.reference.image, "masked": case.crop.image}
+        for name, model in models.items():
+            faces = {kind: filled(model.fill, case, mask) for kind, mask in case.masks.items()}
+            shown[name] = faces["true"]
+            for kind, (scores, features) in judge.compare(faces, case, truth).items():
+                results.scores[name, kind].append(scores)
+                results.features[name, kind].append(features)
+        for name, picture in shown.items() if len(results.names) <= SHOWN else ():
+            results.shown[name].append(cv2.resize(picture, case.alpha.shape, interpolation=cv2.INTER_AREA))
+    return results
+
+
+def cost(model: Model, case: Case) -> dict[str, float]:
+    """Time and size of a model; the warp before it is the same for all and not counted."""
+    taken = cpu_ms(lambda: model.fill(case.crop, case.masks["true"], case.guide))
+    return {"cpu_ms": taken, "parameters": model.parameters, "file_bytes": model.file_bytes}
+
+
+def parse_models(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    """Names and paths between commas."""
+    names = list(dict.fromkeys(name for name in map(str.strip, value.split(",")) if name))
+    known = [*FLOORS, *MODELS]
+    for name in names:
+        if name not in known and not name.endswith(".onnx"):
+            allowed = ", ".join(known)
+            raise click.BadParameter(f"there is no model {name}; give any of {allowed}, or files ending in .onnx")
+    if len({Path(name).name for name in names}) < max(len(names), 1):
+        raise click.BadParameter(f"{value!r} names no model, or two files of one name; give each its own name")
+    return names
+
+
+def parse_size(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    if value % 64 or not 64 <= value <= LARGEST:
+        raise click.BadParameter(f"{value} is no multiple of 64 from 64 to {LARGEST}; give one, as 256")
+    return value
+
+
+def parse_target(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value and not value.parent.is_dir():
+        raise click.BadParameter(f"the folder {value.parent} does not exist; make it first, or write elsewhere")
+    if value and parameter.name == "grid" and value.suffix.lower() != ".png":
+        raise click.BadParameter(f"the grid is a PNG, and {value.name} does not end in .png")
+    return value
+
+
+@contextmanager
+def in_one_sentence() -> Iterator[None]:
+    """What goes wrong with what was given is told without a traceback."""
+    try:
+        yield
+    except (UnmaskError, OSError) as error:
+        told = click.ClickException(str(error))
+        told.exit_code = getattr(error, "exit_code", told.exit_code)
+        raise told from None
+    except subprocess.CalledProcessError:
+        raise click.ClickException("the weights of LPIPS are not in runs/ and cannot be fetched; go online once") from None
+
+
+TARGET = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
 @click.command()
-@click.argument("pairs", type=click.Path(exists=True, path_type=Path))
-@click.option("--grid", type=click.Path(path_type=Path), help="Write truth, masked and fills of the first cases.")
-@click.option("--limit", default=0, help="Number of cases; 0: all.")
-def main(pairs: Path, grid: Path | None, limit: int) -> None:
-    lpips, table, rows = LPIPS(), defaultdict(list), []
-    for count, case in enumerate(cases(pairs)):
-        if limit and count >= limit:
-            break
-        row = [case.truth, case.reference.image]
-        for name, fill in FILLS.items():
-            result = fill(case)
-            table[name].append(scores(result, case, lpips))
-            row.append(result)
-        if len(rows) < 12:
-            row[1] = cv2.resize(row[1], (SIZE, SIZE)).astype(np.float32)
-            rows.append(np.hstack(row))
-    click.echo(f"{len(table['tps'])} cases        PSNR   in the hole   LPIPS")
-    for name, found in table.items():
-        mean = {k: float(np.mean([f[k] for f in found])) for k in found[0]}
-        click.echo(f"{name:12s}     {mean['psnr']:6.2f}   {mean['hole']:6.2f}      {mean['lpips']:.4f}")
-    if grid:
-        picture = np.vstack(rows).clip(0, 255).astype(np.uint8)
-        cv2.imwrite(str(grid), picture[..., ::-1])
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--models", default=",".join([*FLOORS, *MODELS]), show_default=True, callback=parse_models,
+              help="Names and .onnx files, with commas between them.")
+@click.option("--references", type=click.Choice(["yes", "no"]), default="yes", show_default=True,
+              help="Another photo of the person as reference, or everybody's mean face.")
+@click.option("--size", default=256, show_default=True, callback=parse_size, help="Pixels of a crop.")
+@click.option("--limit", default=0, type=click.IntRange(min=0), help="Number of cases; 0: all.")
+@click.option("--csv", type=TARGET, callback=parse_target, help="Write the tables as CSV.")
+@click.option("--markdown", type=TARGET, callback=parse_target, help="Write the tables as Markdown.")
+@click.option("--grid", type=TARGET, callback=parse_target, help=f"Write a PNG of the first {SHOWN} cases.")
+def main(
+    data: Path, models: list[str], references: str, size: int, limit: int, csv: Path | None, markdown: Path | None,
+    grid: Path | None,
+) -> None:  # fmt: skip
+    """Score MODELS on the photos in DATA, a folder or a tar of person/photo.jpg, or just photos."""
+    with in_one_sentence(), open_photos(data) as photos:
+        loaded = {Path(name).name: load_model(name, size) for name in models}
+        cases, convolution = Cases(photos, size=size, references=references == "yes"), convolution_ms()
+        results = evaluate(loaded, tqdm(islice(cases, limit or None), unit=" cases", disable=None, leave=False))
+        left_out = ", ".join(f"{count} {reason}" for reason, count in cases.skipped.items())
+        if not results.names:
+            raise BadOption(f"{data} gave no case ({left_out}); give sharp photos of bare faces")
+    lines = results.lines()
+    shown = tables.tables(lines)
+    guide = "another photo of the person" if cases.paired else "the mean face"
+    count = f"{len(results.names)} case{'s' if len(results.names) > 1 else ''}"
+    click.echo(f"{count} of {size} px, reference: {guide}, left out: {left_out or 'nothing'}")
+    click.echo(f"CPU-ms are of one thread; a 3x3 convolution of .6 GMAC takes {convolution:.1f} of them\n")
+    click.echo("\n\n".join(map(tables.as_text, shown)))
+    with in_one_sentence():
+        if csv:
+            csv.write_text(tables.as_csv(lines), "utf-8")
+        if markdown:
+            markdown.write_text("\n".join(map(tables.as_markdown, shown)), "utf-8")
+        if grid:
+            grid.write_bytes(cv2.imencode(".png", tables.grid(results.shown)[..., ::-1])[1].tobytes())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A mask is a shell in front of the face: points of the face's own 3-D shape pushed outwards, so it covers
 the cheek and stands off the nose as a worn one does when the head turns. Then come cloth and print,
-folds, the light of the face, straps, a shadow, sometimes fingers, and at last what cameras do (`degrade`).
+folds, the light of the face, straps, a shadow, sometimes fingers. What cameras do to it is in cameras.py.
 """
 
 from __future__ import annotations
@@ -48,8 +48,20 @@ def draw(
         cloth, alpha = from_template(landmarks, shape, size, rng, patterns)
     else:
         cloth = cloth_of(size, landmarks, rng, patterns)
+    out, alpha = put_on(image, landmarks, shape, alpha, cloth, rng)
+    if rng.random() < 0.15:
+        out, fingers = hand(out, image, landmarks, rng)
+        alpha = alpha * (1 - fingers)
+    return out.clip(0, 255).astype(np.uint8), alpha.clip(0, 1).astype(np.float32)
+
+
+def put_on(
+    image: np.ndarray, landmarks: np.ndarray, shape: MaskShape, alpha: np.ndarray, cloth: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cloth [S, S, 3] in the face's light, with straps, a shadow, soft edges: picture and alpha, not cut off."""
+    size = image.shape[0]
     cloth = lit(cloth, image, alpha, rng)
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         alpha = np.maximum(alpha, straps(landmarks, shape, size, rng))
     alpha = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.4, 1.0) * size / 192)
     shadow = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(1, 4) * size / 192) * rng.uniform(0, 0.45)
@@ -57,11 +69,7 @@ def draw(
     shadow = np.vstack([shadow[:1].repeat(down, axis=0), shadow[: size - down]])[..., None]
     opaque = rng.uniform(0.9, 1.0) if rng.random() < 0.2 else 1.0
     dark = image * (1 - shadow)
-    out = dark + (cloth - dark) * (alpha * opaque)[..., None]
-    if rng.random() < 0.1:
-        out, fingers = hand(out, image, landmarks, rng)
-        alpha = alpha * (1 - fingers)
-    return out.clip(0, 255).astype(np.uint8), alpha.clip(0, 1).astype(np.float32)
+    return dark + (cloth - dark) * (alpha * opaque)[..., None], alpha
 
 
 @dataclass(frozen=True)
@@ -151,17 +159,21 @@ def cloth_of(size: int, landmarks: np.ndarray, rng: np.random.Generator, pattern
         cloth = np.tile(tile, (size // side + 1, size // side + 1, 1))[:size, :size].astype(np.float32)
     elif kind < 0.35:
         cloth = printed(cloth, rng)
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    y, x = np.mgrid[0:size:2, 0:size:2].astype(np.float32) / size
+    light = np.ones_like(x)
     for _ in range(rng.integers(0, 5)):
         slope, bow, period = rng.normal(0, 0.25), rng.normal(0, 0.6), rng.uniform(0.03, 0.3)
         phase = y + slope * x + bow * (x - 0.5) ** 2
-        wave = np.sin(phase / period * 2 * np.pi + rng.uniform(0, 6)) ** rng.choice([1, 3, 9])
-        cloth = cloth * (1 + rng.uniform(0.02, 0.14) * wave)[..., None]
+        wave = np.sin(phase / np.float32(period) * 2 * np.pi + rng.uniform(0, 6))
+        for _ in range(rng.integers(3)):
+            wave = wave * wave * wave
+        light *= 1 + rng.uniform(0.02, 0.14) * wave
     for _ in range(rng.integers(0, 4)):
         middle, spread = rng.uniform(0.2, 0.9, 2), rng.uniform(0.01, 0.15)
         angle = rng.uniform(0, np.pi)
         distance = (x - middle[0]) * np.sin(angle) - (y - middle[1]) * np.cos(angle)
-        cloth = cloth * (1 + rng.uniform(-0.3, 0.25) * np.exp(-((distance / spread) ** 2)))[..., None]
+        light *= 1 + rng.uniform(-0.3, 0.25) * np.exp(-((distance / spread) ** 2))
+    cloth = cloth * cv2.resize(light, (size, size))[..., None]
     return cloth + rng.normal(0, rng.uniform(0, 5), cloth.shape).astype(np.float32)
 
 
@@ -185,7 +197,7 @@ def printed(cloth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def lit(cloth: np.ndarray, image: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Cloth in the light of the face behind it: its blurred brightness, rounder towards the edge."""
     size = image.shape[0]
-    grey = cv2.GaussianBlur(image.mean(axis=2).astype(np.float32), (0, 0), size / 12)
+    grey = cv2.GaussianBlur(image.astype(np.float32) @ np.full(3, 1 / 3, np.float32), (0, 0), size / 12)
     light = (grey / max(grey[alpha > 0.5].mean() if (alpha > 0.5).any() else grey.mean(), 20)).clip(0.4, 1.8)
     level = np.interp(grey[alpha > 0.5].mean() if (alpha > 0.5).any() else 128, [20, 140], [0.35, 1.0])
     rim = cv2.GaussianBlur(alpha, (0, 0), size / 20)[..., None]
@@ -250,9 +262,9 @@ def hand(
     start = rng.uniform([0, 0.6], [1, 1.1]) * size
     goal = landmarks[rng.choice(INNER), :2] + rng.normal(0, size / 12, 2)
     for k in range(rng.integers(1, 5)):
-        shift = np.array([k * size / 17, rng.normal(0, size / 40)])
+        shift = np.array([k * size / 14, rng.normal(0, size / 40)])
         a, b = start + shift, goal + shift
-        cv2.line(where, tuple(map(int, a)), tuple(map(int, b)), 255, int(size / rng.uniform(15, 26)), cv2.LINE_AA)
+        cv2.line(where, tuple(map(int, a)), tuple(map(int, b)), 255, int(size / rng.uniform(12, 20)), cv2.LINE_AA)
     where = where.astype(np.float32) / 255
     shade = cv2.GaussianBlur(where, (0, 0), size / 60)
     colour = skin * rng.uniform(0.8, 1.15) * (0.7 + 0.3 * shade[..., None])
@@ -276,25 +288,3 @@ def decoy(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) ->
         out = np.ascontiguousarray(out)
         cv2.circle(out, tuple(map(int, middle)), radius, rng.uniform(10, 90, 3).tolist(), -1, cv2.LINE_AA)
     return out.clip(0, 255).astype(np.uint8)
-
-
-def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What cameras do: light, lower resolution, blur, noise, compression; uint8 [S, S, 3]."""
-    size = image.shape[0]
-    out = image.astype(np.float32) * rng.uniform(0.6, 1.25) + rng.uniform(-15, 15)
-    out *= rng.normal(1, 0.05, 3)
-    if rng.random() < 0.5:
-        small = int(size * rng.uniform(0.3, 0.9))
-        out = cv2.resize(cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA), (size, size))
-    if rng.random() < 0.2:
-        kernel = np.zeros((7, 7), np.float32)
-        # Through the middle, or the picture would slide off its label.
-        end = rng.integers(0, 7, 2)
-        cv2.line(kernel, tuple(map(int, end)), tuple(map(int, 6 - end)), 1)
-        out = cv2.filter2D(out, -1, kernel / max(kernel.sum(), 1))
-    out = (out + rng.normal(0, rng.uniform(0, 7), out.shape)).clip(0, 255).astype(np.uint8)
-    if rng.random() < 0.5:
-        _, coded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))])
-        out = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-    return out
-

@@ -33,11 +33,19 @@ class Patterns:
 
 
 def load_patterns(tar: Path) -> Patterns:
-    """Templates and textures from a tar laid out as MaskTheFace's `masks` folder (MIT, A. Anwar)."""
-    with tarfile.open(tar) as archive:
-        data = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}
+    """Templates and textures from a tar laid out as MaskTheFace's `masks` folder (MIT, A. Anwar).
+
+    Raises:
+        ValueError: it is no such tar.
+    """
+    try:
+        with tarfile.open(tar) as archive:
+            data = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}
+        listing = next(v for k, v in data.items() if k.endswith("masks.cfg")).decode()
+    except (tarfile.TarError, EOFError, StopIteration):
+        raise ValueError(f"{tar} is no tar of mask templates; it needs masks.cfg and templates/, as MaskTheFace has them") from None
     config = configparser.ConfigParser()
-    config.read_string(next(v for k, v in data.items() if k.endswith("masks.cfg")).decode())
+    config.read_string(listing)
     decode = lambda raw: cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)  # noqa: E731
     templates, textures = [], []
     for name in config.sections():

@@ -1,178 +1,226 @@
-"""Trains the segmenter on drawn masks; the same command goes on where it stopped.
+"""Trains a network by its recipe; the same command goes on where it stopped, with the same result.
 
-    python -m training.train FACES.npz [FACES.npz ...] --run runs/segmenter --minutes 40
+    python -m training.train RECIPE FACES.npz [FACES.npz ...] --patterns TEMPLATES.tar [--minutes 40] [--export]
 
-FACES come from `training.data`. Writes the checkpoint to the run's folder; `--export` puts the network
-into `models/weights/`.
+FACES come from `training.data`. Runs on the CPU, on a GPU or on several; on several machines under `torchrun`.
+Writes checkpoints, a picture and TensorBoard's curves to `runs/RECIPE`.
 """
 
 from __future__ import annotations
 
-import io
+import math
+import os
+import resource
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
 import numpy as np
 import torch
-from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from unmask_video.models.segmenter import SIZE, Segmenter
+from lightning.fabric import Fabric
+from lightning.fabric.loggers import TensorBoardLogger
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 
-from training.checkpoint import register
-from training.masks import decoy, degrade, draw
+from training.export import export, load_parameters
+from training.faces import Faces, person
+from training.losses import weighted
 from training.patterns import Patterns, load_patterns
+from training.recipes import LAST, RECIPES, WARM_UP, Recipe
+from training.samples import InOrder
+from training.tasks import Batch, Terms, batch_of, mean_scores
 
-BATCH = 32
-RATE = 2e-3
-"""Adam's learning rate at the start; falls to a twentieth as a cosine over the run's minutes."""
-
-
-class DrawnMasks(IterableDataset):
-    """Endless (image uint8 [3, 128, 128], mask uint8 [1, 128, 128], present float) from bare faces."""
-
-    def __init__(self, images: np.ndarray, landmarks: np.ndarray, patterns: Patterns, seed: int) -> None:
-        self.images, self.landmarks, self.patterns, self.seed = images, landmarks, patterns, seed
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-        worker = get_worker_info()
-        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
-        while True:
-            yield self.one(int(rng.integers(len(self.images))), rng)
-
-    def one(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
-        image, landmarks = self.images[index], self.landmarks[index].astype(np.float64)
-        present = rng.random() < 0.65
-        if present:
-            image, alpha = draw(image, landmarks, rng, self.patterns)
-        else:
-            image = decoy(image, landmarks, rng) if rng.random() < 0.5 else image
-            alpha = np.zeros(image.shape[:2], np.float32)
-        image, alpha = jitter(image, alpha, rng)
-        mask = (alpha * 255).round().astype(np.uint8)
-        return degrade(image, rng).transpose(2, 0, 1).copy(), mask[None], float(present)
+SAVE_EVERY, TELL_EVERY = 200, 100
+"""Steps."""
+SCORED = 608
+"""Held-out samples that the score is told of."""
 
 
-def jitter(image: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The crop as a less sure alignment would cut it, at the network's size, half of them mirrored."""
-    size = image.shape[0]
-    angle, scale = rng.normal(0, 5), rng.uniform(0.85, 1.15) * SIZE / size
-    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle, scale)
-    matrix[:, 2] += SIZE / 2 - size / 2 + rng.normal(0, 0.03, 2) * SIZE
-    moved = [cv2.warpAffine(a, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE) for a in (image, alpha)]
-    return (moved[0][:, ::-1], moved[1][:, ::-1]) if rng.random() < 0.5 else (moved[0], moved[1])
+@dataclass
+class Run:
+    """A network on its way."""
+
+    fabric: Fabric
+    recipe: Recipe
+    checkpoint: Path
+    plain: torch.nn.Module
+    network: torch.nn.Module
+    """`plain`, as Fabric runs it."""
+    mean: AveragedModel
+    """The moving average of its parameters: what ships."""
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+    @staticmethod
+    def start(fabric: Fabric, recipe: Recipe, checkpoint: Path, parameters: Path | None = None) -> Run:
+        """A fresh network, or one with the parameters of an ONNX file; the checkpoint's if that exists."""
+        torch.manual_seed(0)
+        plain = recipe.network().to(memory_format=torch.channels_last)
+        if parameters:
+            load_parameters(plain, parameters.read_bytes())
+        mean = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+        network, optimiser = fabric.setup(plain, torch.optim.AdamW(plain.parameters(), recipe.rate))
+        run = Run(fabric, recipe, checkpoint, plain, network, mean.to(fabric.device), optimiser)
+        if checkpoint.exists():
+            state = run.state()
+            fabric.load(checkpoint, state)
+            run.step, run.seconds = state["step"], state["seconds"]
+        return run
+
+    def state(self) -> dict[str, Any]:
+        parts = {"network": self.network, "mean": self.mean, "optimiser": self.optimiser}
+        return parts | {"step": self.step, "seconds": self.seconds}
+
+    def save(self) -> None:
+        fresh = self.checkpoint.with_suffix(".part")
+        self.fabric.save(fresh, self.state())
+        self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            fresh.replace(self.checkpoint)
+
+    def advance(self, batch: Batch, terms_of: Callable[..., Terms]) -> dict[str, float]:
+        """One step; the terms of its loss."""
+        warm, share = min(1.0, (self.step + 1) / WARM_UP), self.step / self.recipe.steps
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.rate * warm * (LAST + (1 - LAST) * (1 + math.cos(math.pi * min(share, 1))) / 2)
+        terms = terms_of(self.network, batch)
+        self.optimiser.zero_grad()
+        self.fabric.backward(weighted(terms, self.recipe.weights))
+        self.fabric.clip_gradients(self.network, self.optimiser, max_norm=1.0)
+        self.optimiser.step()
+        self.mean.update_parameters(self.plain)
+        self.step += 1
+        return {name: value.item() for name, value in terms.items()}
 
 
-def segmenter_loss(
-    logits: torch.Tensor, presence: torch.Tensor, mask: torch.Tensor, present: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """Cross-entropy and Dice of the mask, cross-entropy of its presence; mask in 0..1."""
-    p = logits.sigmoid()
-    dice = 1 - (2 * (p * mask).sum((1, 2, 3)) + 1) / ((p + mask).sum((1, 2, 3)) + 1)
-    return {
-        "mask": F.binary_cross_entropy_with_logits(logits, mask) * 4,
-        "dice": (dice * present).sum() / present.sum().clamp(min=1),
-        "presence": F.binary_cross_entropy_with_logits(presence, present) * 0.3,
-    }
+def train(run: Run, samples: Dataset, minutes: float) -> None:
+    """Steps until the recipe's are done or the minutes over; a checkpoint at the end."""
+    fabric, recipe = run.fabric, run.recipe
+    order = InOrder(
+        start=run.step, stop=recipe.steps, batch=recipe.batch, rank=fabric.global_rank, processes=fabric.world_size
+    )
+    workers = max(1, (os.cpu_count() or 2) // max(1, fabric.world_size) - 1)
+    loader = fabric.setup_dataloaders(
+        DataLoader(samples, recipe.batch, sampler=order, num_workers=workers, prefetch_factor=4),
+        use_distributed_sampler=False,
+    )
+    terms_of, began, told = recipe.task.terms(fabric.device), time.monotonic(), {}
+    before = run.seconds
+    for batch in loader:
+        terms = run.advance(batch, terms_of)
+        run.seconds = before + time.monotonic() - began
+        told = {k: 0.98 * told.get(k, v) + 0.02 * v for k, v in terms.items()}
+        if run.step % TELL_EVERY == 0:
+            fabric.log_dict(told, run.step)
+            listed = ", ".join(f"{k} {v:.4f}" for k, v in told.items())
+            fabric.print(f"step {run.step} of {recipe.steps}, {run.seconds:.0f} s: {listed}", flush=True)
+        if run.step % SAVE_EVERY == 0:
+            run.save()
+        if (time.monotonic() - began) > minutes * 60:
+            break
+    run.save()
 
 
-def load_faces(files: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(names, images uint8 [N, S, S, 3], landmarks [N, 468, 3]) of several files of `training.data`."""
-    parts = [np.load(f) for f in files]
-    return tuple(np.concatenate([p[k] for p in parts]) for k in ("names", "images", "landmarks"))
+def speed(run: Run) -> str:
+    """Samples a second and the most memory, of this process."""
+    rate = run.step * run.recipe.batch * run.fabric.world_size / max(run.seconds, 1e-6)
+    if run.fabric.device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return f"{run.step} steps, {rate:.0f} samples a second, {memory:.0f} MiB"
 
 
-def held_out(names: np.ndarray) -> np.ndarray:
-    """True for the faces kept for evaluation: UTKFace's validation part and every 20th of the rest."""
-    return np.array(["utkface-val" in n or i % 20 == 0 for i, n in enumerate(names)])
-
-
-def evaluate(network: Segmenter, data: DrawnMasks, count: int = 600) -> dict[str, float]:
-    """IoU on freshly drawn masks, and how often presence is right, in 0..1."""
-    network.eval()
-    rng = np.random.default_rng(7)
-    ious, right_masked, right_bare = [], [], []
-    with torch.no_grad():
-        for start in range(0, count, BATCH):
-            images, masks, present = zip(*(data.one(i % len(data.images), rng) for i in range(start, start + BATCH)))
-            logits, presence = network.judge(torch.from_numpy(np.stack(images)).float())
-            for logit, belief, mask, there in zip(logits, presence, masks, present, strict=True):
-                (right_masked if there else right_bare).append((belief > 0).item() == bool(there))
-                if there:
-                    got, true = logit.numpy() > 0, mask > 127
-                    ious.append((got & true).sum() / max((got | true).sum(), 1))
-    network.train()
-    return {"iou": float(np.mean(ious)), "masked": float(np.mean(right_masked)), "bare": float(np.mean(right_bare))}
-
-
-def to_onnx(network: Segmenter) -> bytes:
-    """ONNX bytes: image [B, 3, 128, 128] in 0..255 -> mask and presence of `Segmenter.judge` as probabilities."""
-
-    class Probabilities(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            logits, presence = self.network.judge(image)
-            return logits.sigmoid(), presence.sigmoid()
-
-    out = io.BytesIO()
-    torch.onnx.export(
-        Probabilities().eval(), (torch.zeros(1, 3, SIZE, SIZE),), out, dynamo=False, opset_version=17,
-        input_names=["image"], output_names=["mask", "presence"],
-        dynamic_axes={k: {0: "batch"} for k in ("image", "mask", "presence")},
-    )  # fmt: skip
-    return out.getvalue()
+@torch.no_grad()
+def score(run: Run, held_out: Dataset, picture: Path | None, count: int = SCORED) -> dict[str, float]:
+    """The averaged network on held-out faces; its first 16 are drawn as a picture."""
+    network, task, found = run.mean.module.eval(), run.recipe.task, []
+    for first in range(0, count, 16):
+        batch = batch_of(held_out, range(first, first + 16), run.fabric.device)
+        found.append(task.score(network, batch))
+        if first == 0 and picture:
+            rows = task.picture(network, batch).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+            cv2.imwrite(str(picture), np.concatenate(rows)[..., ::-1])
+    return mean_scores(found)
 
 
 @click.command()
-@click.argument("faces", nargs=-1, required=True, type=click.Path(exists=True))
-@click.option("--run", default="runs/segmenter", help="Folder of the checkpoint.")
-@click.option("--minutes", default=40.0, help="Time for the whole run, earlier parts included.")
-@click.option("--patterns", type=click.Path(exists=True), help="Tar of mask templates (MaskTheFace's layout).")
-@click.option("--export", is_flag=True, help="Put the network into models/weights/ at the end.")
-def main(faces: tuple[str, ...], run: str, minutes: float, patterns: str | None, export: bool) -> None:
-    names, images, landmarks = load_faces(faces)
-    kept = held_out(names)
-    made_of = load_patterns(Path(patterns)) if patterns else Patterns()
-    torch.manual_seed(0)
-    network = Segmenter()
-    optimiser = torch.optim.AdamW(network.parameters(), RATE)
-    state = {"step": 0, "seconds": 0.0}
-    path = Path(run) / "checkpoint.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        saved = torch.load(path, weights_only=True)
-        network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
-        state = saved["state"]
-    data = DrawnMasks(images[~kept], landmarks[~kept], made_of, seed=state["step"])
-    loader = iter(DataLoader(data, BATCH, num_workers=1, prefetch_factor=4))
-    began = time.monotonic() - state["seconds"]
-    terms: dict[str, float] = {}
-    while state["seconds"] < minutes * 60:
-        image, mask, present = next(loader)
-        share = state["seconds"] / (minutes * 60)
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * float(0.05 + 0.95 * (1 + np.cos(np.pi * share)) / 2)
-        losses = segmenter_loss(*network(image.float()), mask.float() / 255, present.float())
-        optimiser.zero_grad()
-        sum(losses.values()).backward()
-        optimiser.step()
-        state = {"step": state["step"] + 1, "seconds": time.monotonic() - began}
-        terms = {k: 0.98 * terms.get(k, v.item()) + 0.02 * v.item() for k, v in losses.items()}
-        if state["step"] % 100 == 0:
-            click.echo(f"{state['seconds']:.0f} s, step {state['step']}: " + ", ".join(f"{k} {v:.4f}" for k, v in terms.items()))
-            torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(), "state": state}, path)
-    torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(), "state": state}, path)
-    scores = evaluate(network, DrawnMasks(images[kept], landmarks[kept], made_of, seed=0))
-    click.echo(f"held out: {scores}")
-    if export:
-        origin = f"trained by training/train.py, {state['step'] * BATCH} drawn masks, held-out IoU {scores['iou']:.3f}"
-        click.echo(register("segmenter", to_onnx(network), licence="Apache-2.0", origin=origin)["file"])
+@click.argument("recipe", type=click.Choice(sorted(RECIPES)))
+@click.argument("faces", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.option("--held-out", type=click.Path(exists=True, dir_okay=False),
+              help="Faces to be scored on, none of them in FACES; else every 20th person of FACES is kept out.")
+@click.option("--patterns", type=click.Path(exists=True, path_type=Path), help="Tar of mask templates (MaskTheFace's layout).")
+@click.option("--start", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Parameters to start from: an ONNX file of this network, for one in models/weights/.")
+@click.option("--run", type=click.Path(path_type=Path), help="Folder for what is written; runs/RECIPE if not given.")
+@click.option("--minutes", default=math.inf, help="Stop after so long; the same command goes on.")
+@click.option("--steps", type=click.IntRange(1), help="Length of the whole training in place of the recipe's.")
+@click.option("--batch", type=click.IntRange(1), help="Samples a step and process, in place of the recipe's.")
+@click.option("--devices", default="auto", help="How many GPUs, or processes on the CPU.")
+@click.option("--nodes", default=1, help="How many machines; start the command with torchrun on each.")
+@click.option("--precision", default="32-true", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]))
+@click.option("--dry-run", is_flag=True, help="Two steps and a score, written nowhere.")
+@click.option("--export", "exported", is_flag=True, help="Put the network into models/weights/ at the end.")
+def main(
+    recipe: str, faces: tuple[str, ...], held_out: str | None, patterns: Path | None, start: Path | None, run: Path | None,
+    minutes: float, steps: int | None, batch: int | None, devices: str, nodes: int, precision: str, dry_run: bool, exported: bool,
+) -> None:  # fmt: skip
+    """Train the network of RECIPE on the FACES that `training.data` has cut."""
+    chosen = RECIPES[recipe]
+    chosen = replace(chosen, steps=2 if dry_run else steps or chosen.steps, batch=batch or chosen.batch)
+    folder = run or Path("runs") / recipe
+    loggers = [] if dry_run or not find_spec("tensorboard") else TensorBoardLogger(folder)
+    fabric = Fabric(devices=devices, num_nodes=nodes, precision=precision, loggers=loggers)
+    fabric.launch()
+    try:
+        known, others = split(faces, held_out)
+        made_of = load_patterns(patterns) if patterns else Patterns()
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    with tempfile.TemporaryDirectory() as nowhere:
+        place = Path(nowhere) if dry_run else folder
+        place.mkdir(parents=True, exist_ok=True)
+        going = Run.start(fabric, chosen, place / "checkpoint.pt", start)
+        sample = partial(chosen.task.samples, patterns=made_of, size=chosen.size)
+        with in_a_sentence(chosen):
+            train(going, sample(known, seed=0), minutes)
+            fabric.print(speed(going))
+            scores = score(going, sample(others, seed=1), place / "held-out.png", 16 if dry_run else SCORED)
+        fabric.print("held out: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+    if exported and not dry_run and fabric.is_global_zero:
+        click.echo(export(chosen.name, going.mean.module, steps=going.step, scores=scores))
+
+
+def split(faces: tuple[str, ...], held_out: str | None) -> tuple[Faces, Faces]:
+    """(for training, held out); nobody is in both."""
+    known, others = Faces.load(faces), Faces.load((held_out,)) if held_out else None
+    if others is None:
+        known, others = known.split()
+    elif both := {person(n) for n in known.names} & {person(n) for n in others.names}:
+        raise ValueError(f"{len(both)} people of --held-out are in FACES too, {min(both)} first; leave them out of one")
+    if not known.names or not others.names:
+        raise ValueError("too few faces to keep some out; give more, or a file of others by --held-out")
+    return known, others
+
+
+@contextmanager
+def in_a_sentence(recipe: Recipe) -> Iterator[None]:
+    """Says what to do where memory is too small."""
+    try:
+        yield
+    except (MemoryError, torch.cuda.OutOfMemoryError):
+        raise click.ClickException(
+            f"a batch of {recipe.batch} does not fit into memory; give --batch {max(1, recipe.batch // 2)}"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -112,6 +112,8 @@ class Guide:
     """float32 [S, S] in 0..1: inside of the face's outline."""
     near: np.ndarray
     """float32 [S, S] in 0..1: about the face, on the sides turned to the camera, where ears and neck are."""
+    photo: np.ndarray
+    """uint8 [P, P, 3] RGB: the photo itself, aligned but not warped."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,16 +1,22 @@
 """What is behind the mask: the reference in the frame's light, and the surroundings where no face is.
 
 The model `tps` has no network. Its reference photo, warped by `warp.guide`, gets the light and colour of the
-frame's visible skin; where a mask reaches past the face, the picture around it is carried in.
+frame's visible skin; where a mask reaches past the face, the picture around it is carried in. Networks start
+from that.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from unmask_video.face import FaceCrop, Guide, Mask, Patch
 from unmask_video.picture import grey
+from unmask_video.runtime import FillNetwork
+
+Fill = Callable[[FaceCrop, Mask, Guide], Patch]
 
 SPILL = 0.016
 """How far light and blur carry a mask's colour past its edge, in crop sides."""
@@ -27,7 +33,24 @@ FEATURES = (
 """Eyes and brows: no skin, so they say nothing about light."""
 
 
-def fill(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
+def by_network(network: FillNetwork) -> Fill:
+    """What to paint over a masked face, by a network that takes any of `runtime.INPUTS`."""
+
+    def fill(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
+        size = crop.image.shape[0]
+        given = {"image": crop.image, "hidden": hole(mask, size)[..., None]}
+        if "warped" in network.inputs:
+            given["warped"] = tps(crop, mask, guide).image
+        if "reference" in network.inputs:
+            given["reference"] = cv2.resize(guide.photo, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+        # Planes can hold colours that no screen shows, and no network has seen.
+        face = network.run({name: given[name].clip(0, 255).transpose(2, 0, 1)[None] for name in network.inputs})
+        return Patch(face[0].transpose(1, 2, 0), given["hidden"][..., 0], crop.crop_to_frame)
+
+    return fill
+
+
+def tps(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
     """What to paint over a masked face, without any network."""
     hidden = hole(mask, crop.image.shape[0])
     skin = visible_skin(crop.landmarks, guide.face, hidden)

@@ -25,7 +25,7 @@ class Options:
     """How `unmask` works. Raises BadOption or UnknownModel where a value cannot be used."""
 
     model: str = "tps"
-    """A name in `unmask_video.models.MODELS`."""
+    """A name in `unmask_video.models.MODELS`, or the path of your own network, see `runtime.INPUTS`."""
     unmatched: str = "keep"
     """A masked face that matches no reference: "keep" the mask, or "fill" it all the same."""
     segmenter: str = "unet"
@@ -63,9 +63,12 @@ def _check_model(name: str) -> None:
     # Late, so that `unmask-video --help` does not wait for it.
     from unmask_video.models import MODELS
 
-    if name in MODELS:
+    if name in MODELS or (name.endswith(".onnx") and Path(name).is_file()):
         return
-    raise UnknownModel(f"there is no model {name!r}; choose one of {', '.join(MODELS)}")
+    listed = ", ".join(MODELS)
+    if name.endswith(".onnx"):
+        raise UnknownModel(f"the model {name} is not a file; give the path of an ONNX file, or choose one of {listed}")
+    raise UnknownModel(f"there is no model {name!r}; choose one of {listed}, or give an ONNX file of your own")
 
 
 def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from unmask_video.frame import Frame, VideoInfo
 from unmask_video.options import Options, check_paths
 from unmask_video.people import Cast, Matched
 from unmask_video.report import Person, Progress, Report
+from unmask_video.runtime import fill_network
 
 
 def unmask(
@@ -44,15 +45,16 @@ def unmask(
     began = time.perf_counter()
     source, target = Path(source), Path(target)
     photos = [str(r) for r in ([reference] if isinstance(reference, (str, Path)) else reference)]
-    if not photos:
-        raise BadOption(f"the model {options.model} needs a photo of each face: give --reference PHOTO")
+    if not photos and options.model == "tps":
+        raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
     check_paths(source, target, options.overwrite)
     encode.check_target(target)
     with decode.open_video(source) as video:
         tools = Tools.make(options)
         tally = Tally(source, target, tools.cast(photos, options))
         out = convert(video, target, tools, tally, options, progress)
-    tally.warnings = [*video.warnings, *out.warnings]
+    invented = [] if photos else ["no reference photo was given, so the lower faces are invented"]
+    tally.warnings = [*invented, *video.warnings, *out.warnings]
     return tally.report(time.perf_counter() - began, video.busy_seconds + out.busy_seconds)
 
 
@@ -82,20 +84,20 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Iterator[Frame
     found = steady.steady(found)
     seen = segment.segment(found, tools.segment)
     matched = tally.cast.match(seen)
-    filled = fill(tally.count(matched))
+    filled = fill(tally.count(matched), tools)
     for frame, patches in smooth.smooth(filled):
         tally.frames += 1
         yield warp.paste(frame, patches)
 
 
-def fill(matched: Iterable[Matched]) -> Iterator[smooth.Filled]:
+def fill(matched: Iterable[Matched], tools: Tools) -> Iterator[smooth.Filled]:
     """Each masked face that has a reference, cut out and painted."""
     for frame, faces in matched:
         done = []
         for face, mask, photo in faces:
             if mask.present and photo is not None:
-                crop = warp.cut(frame, face, warp.size_for(face))
-                done.append((face.track_id, crop, inpaint.fill(crop, mask, warp.guide(crop, photo))))
+                crop = warp.cut(frame, face, tools.size or warp.size_for(face))
+                done.append((face.track_id, crop, tools.fill(crop, mask, warp.guide(crop, photo))))
         yield frame, done
 
 
@@ -116,16 +118,22 @@ class Tools:
     measure: landmarks.Measure
     segment: Callable[[Frame, Face], Mask]
     identity: Callable[[Frame, np.ndarray], np.ndarray]
+    fill: inpaint.Fill
+    size: int | None
+    """Pixels of the crops that are filled; None: what suits the face."""
 
     @staticmethod
     def make(options: Options) -> Tools:
         providers = options.execution_providers
         backend = landmarks.mediapipe_backend() if options.landmarks == "mediapipe" else landmarks.onnx_backend(providers)
+        network = None if options.model == "tps" else fill_network(options.model, providers)
         return Tools(
             detect=partial(detect.detect, providers=providers),
             measure=backend,
             segment=segment.SEGMENTERS[options.segmenter](providers),
             identity=partial(identify.identity, providers=providers),
+            fill=inpaint.by_network(network) if network else inpaint.tps,
+            size=network.size if network else None,
         )
 
     def linker(self) -> track.Linker:
@@ -140,10 +148,9 @@ class Tools:
     def cast(self, photos: list[str], options: Options) -> Cast:
         """The people on the reference photos."""
         load = partial(reference.load, detect=self.detect, settle=self.settle, identity=self.identity)
-        people: list[Reference] = [load(name) for name in photos]
-        return Cast(
-            people, fill_unmatched=options.unmatched == "fill", identity=self.identity, assign=identify.assign
-        )
+        people: list[Reference] = [load(name) for name in photos] or [reference.mean_face()]
+        fill_unmatched = options.unmatched == "fill" or not photos
+        return Cast(people, fill_unmatched=fill_unmatched, identity=self.identity, assign=identify.assign)
 
 
 @dataclass

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from unmask_video.errors import BadReference
-from unmask_video.face import Detection, Reference, align
+from unmask_video.face import CANONICAL, Detection, Reference, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert, scale_of
 from unmask_video.picture import photo, sample
@@ -45,6 +47,15 @@ def aligned(name: str, frame: Frame, landmarks: np.ndarray, identity: np.ndarray
     crop = align(landmarks, size)
     image = sample(frame, crop, size).round().clip(0, 255).astype(np.uint8)
     return Reference(name, image, apply(invert(crop), landmarks), identity)
+
+
+@cache
+def mean_face() -> Reference:
+    """Everybody's face and nobody's: what a network starts from where there is no photo; made by `training/data.py`."""
+    data = files("unmask_video").joinpath("mean_face.png").read_bytes()
+    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    landmarks = apply(invert(align(CANONICAL, image.shape[0])), CANONICAL)
+    return Reference("the mean face", image, landmarks, np.zeros(192, np.float32))
 
 
 def split_choice(name: str) -> tuple[Path, int | None]:

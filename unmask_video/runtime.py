@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 
 from unmask_video import models
-from unmask_video.errors import BadEnvironment
+from unmask_video.errors import BadEnvironment, BadOption
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -16,6 +19,16 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 """What `--execution-providers` may name."""
+
+INPUTS = {"image": 3, "hidden": 1, "warped": 3, "reference": 3}
+"""What a network that fills faces may ask for, and its channels, each float32 [1, channels, S, S].
+
+image: the masked crop, RGB in 0..255. hidden: what is to be filled, 0..1. warped: what the model `tps` makes of
+the reference. reference: the reference photo, aligned like the crop but not warped.
+"""
+
+LARGEST = 1024
+"""Most pixels along a side of a crop that a network may be made for."""
 
 ort.set_default_logger_severity(3)
 
@@ -51,3 +64,69 @@ def open_session(data: bytes, providers: Sequence[str]) -> ort.InferenceSession:
     if made.get_providers()[0] != wanted[0]:
         raise BadEnvironment(f"the execution provider {providers[0]} is installed but does not start on this machine")
     return made
+
+
+@dataclass(frozen=True)
+class FillNetwork:
+    """A network that fills faces: any of `INPUTS` in, `face` float32 [1, 3, S, S] RGB in 0..255 out."""
+
+    session: ort.InferenceSession
+    inputs: tuple[str, ...]
+    size: int | None
+    """Pixels of the crops that it wants; None: any multiple of 64."""
+
+    def run(self, given: dict[str, np.ndarray]) -> np.ndarray:
+        """The face. Raises BadEnvironment where the network fails or gives something else."""
+        try:
+            (face,) = self.session.run(["face"], given)
+        except Exception as error:  # ONNX Runtime's own errors have no common base
+            raise BadEnvironment(f"the network failed at work ({str(error).splitlines()[0]}); try another --model") from None
+        if not np.isfinite(face).all():
+            raise BadEnvironment("the network gives pixels that are no numbers; try another --model")
+        wanted = (1, 3, *given[self.inputs[0]].shape[2:])
+        if face.shape != wanted:
+            raise BadEnvironment(f"the network's face is {list(face.shape)}, not {list(wanted)}; try another --model")
+        return face.astype(np.float32, copy=False)
+
+
+@cache
+def fill_network(model: str, providers: tuple[str, ...] = ("cpu",)) -> FillNetwork:
+    """The network of a name in `models.MODELS`, or of the user's own file `....onnx`.
+
+    Raises:
+        BadOption: the file is no network that fills faces.
+        BadEnvironment: our own weights are damaged, or a provider does not work here.
+    """
+    if not model.endswith(".onnx"):
+        return _checked(model, session(model, providers))
+    try:
+        data = Path(model).read_bytes()
+    except OSError as error:
+        raise BadOption(f"the model {model} cannot be read ({error.strerror}); check the path") from None
+    try:
+        return _checked(model, open_session(data, providers))
+    except BadEnvironment:
+        raise
+    except Exception as error:
+        raise BadOption(f"the model {model} is no ONNX file that works here ({str(error).splitlines()[0]})") from None
+
+
+def _checked(model: str, made: ort.InferenceSession) -> FillNetwork:
+    """Its inputs and its output are what we can give and take."""
+    if not made.get_inputs():
+        raise BadOption(f"the model {model} has no input; name its inputs any of {', '.join(INPUTS)}")
+    sizes = set()
+    for put in made.get_inputs():
+        allowed = ", ".join(INPUTS)
+        if put.name not in INPUTS:
+            raise BadOption(f"the model {model} wants an input {put.name!r}; name its inputs any of {allowed}")
+        if put.type != "tensor(float)" or len(put.shape) != 4 or put.shape[1] != INPUTS[put.name]:
+            shape = f"{put.type} {put.shape}"
+            raise BadOption(f"the model {model} wants {put.name} as {shape}; make it float [1, {INPUTS[put.name]}, S, S]")
+        sizes |= set(put.shape[2:])
+    if "face" not in [out.name for out in made.get_outputs()]:
+        raise BadOption(f"the model {model} has no output named face; name it so, as float [1, 3, S, S] RGB in 0..255")
+    fixed = {s for s in sizes if isinstance(s, int)}
+    if len(fixed) > 1 or any(not 64 <= s <= LARGEST or s % 64 for s in fixed):
+        raise BadOption(f"the model {model} is made for crops of {fixed} px; make it one multiple of 64 from 64 to {LARGEST}")
+    return FillNetwork(made, tuple(put.name for put in made.get_inputs()), next(iter(fixed), None))

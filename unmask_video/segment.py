@@ -14,7 +14,7 @@ from unmask_video.geometry import apply, invert
 from unmask_video.picture import sample
 from unmask_video.runtime import session
 
-SIZE = 128
+SIZE = 192
 """Pixels of a mask's crop."""
 REACH = 7
 """Frames before and after that have a say in whether a face is masked."""

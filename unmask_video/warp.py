@@ -102,7 +102,7 @@ def guide(crop: FaceCrop, reference: Reference) -> Guide:
     placed, facing = place(reference.landmarks, crop.landmarks)
     control = CONTROL[facing[CONTROL]]
     image = warp_photo(reference.image, reference.landmarks[control], placed[control], size)
-    return Guide(image, silhouette(placed, size), collar(placed, size))
+    return Guide(image, silhouette(placed, size), collar(placed, size), reference.image)
 
 
 def warp_photo(image: np.ndarray, points: np.ndarray, onto: np.ndarray, size: int) -> np.ndarray:

@@ -1,0 +1,106 @@
+"""A trained network as ONNX: checked against PyTorch, and put into `models/weights/` with its origin."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from unmask_video.models.segmenter import SIZE, Segmenter
+from unmask_video.runtime import INPUTS, open_session
+
+from training.checkpoint import register
+
+OPSET = 17
+WORST = 1.0
+"""Most that ONNX Runtime and PyTorch may differ, in steps of 255."""
+
+
+class Probabilities(nn.Module):
+    """The segmenter with probabilities for logits, as the product wants them."""
+
+    def __init__(self, network: Segmenter) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        logits, presence = self.network(image)
+        return logits.sigmoid(), presence.sigmoid()
+
+
+def export(name: str, network: nn.Module, *, steps: int, scores: dict[str, float]) -> str:
+    """Registers the network under its name; its file's name."""
+    data = to_onnx(network)
+    told = ", ".join(f"{k} {v:.3f}" for k, v in scores.items())
+    origin = f"trained by training/train.py, {steps} steps; held out: {told}"
+    return register(name, data, licence="Apache-2.0", origin=origin)["file"]
+
+
+def to_onnx(network: nn.Module) -> bytes:
+    """ONNX bytes with the parameters under their state_dict names.
+
+    Raises:
+        ValueError: ONNX Runtime's answer is more than `WORST` off PyTorch's.
+    """
+    network = network.eval().cpu()
+    if isinstance(network, Segmenter):
+        wrapped, inputs, outputs, fixed = Probabilities(network).eval(), ("image",), ("mask", "presence"), SIZE
+    else:
+        wrapped, inputs, outputs, fixed = network, network.inputs, ("face",), None
+    given = tuple(_example(name, fixed or 256) for name in inputs)
+    axes = {0: "batch"} if fixed else {0: "batch", 2: "height", 3: "width"}
+    out = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"):  # about tracing sizes that are meant to be constant
+        torch.onnx.export(
+            wrapped, given, out, dynamo=False, opset_version=OPSET, input_names=list(inputs), output_names=list(outputs),
+            training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,  # or norms lose their parameters' names
+            dynamic_axes={k: axes for k in (*inputs, "face")} | {k: {0: "batch"} for k in ("mask", "presence")},
+        )  # fmt: skip
+    apart = worst_difference(out.getvalue(), wrapped, inputs, (fixed,) if fixed else (128, 192, 512))
+    if not apart <= WORST:
+        raise ValueError(f"ONNX Runtime and PyTorch differ by {apart:.2f} of 255; the file is not written")
+    return out.getvalue()
+
+
+def load_parameters(network: nn.Module, data: bytes) -> None:
+    """The parameters in ONNX bytes of `to_onnx` into a network of the same class.
+
+    Raises:
+        ValueError: the file is of another network.
+    """
+    import onnx  # late: machines that only train may lack it
+
+    graph = onnx.load_from_string(data).graph
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    # Equal parameters are stored once, with an Identity for each other name.
+    stored |= {n.output[0]: stored[n.input[0]] for n in graph.node if n.op_type == "Identity" and n.input[0] in stored}
+    stored = {name.removeprefix("network."): array for name, array in stored.items()}
+    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    if wrong := [k for k, v in wanted.items() if k not in stored or stored[k].shape != v.shape]:
+        raise ValueError(f"the file is of another network: it lacks {wrong[0]} of shape {list(wanted[wrong[0]].shape)}")
+    network.load_state_dict({k: torch.from_numpy(stored[k].copy()) for k in wanted}, strict=False)
+
+
+@torch.no_grad()
+def worst_difference(data: bytes, network: nn.Module, inputs: tuple[str, ...], sizes: tuple[int, ...]) -> float:
+    """Largest difference between ONNX Runtime and PyTorch in steps of 255, over crops of some sizes."""
+    session, worst = open_session(data, ("cpu",)), 0.0
+    for size in sizes:
+        given = [_example(name, size) for name in inputs]
+        want = network(*given)
+        found = session.run(None, {k: v.numpy() for k, v in zip(inputs, given, strict=True)})
+        for a, b in zip(found, [want] if isinstance(want, Tensor) else want, strict=True):
+            # np.maximum, unlike max, lets NaN through.
+            worst = float(np.maximum(worst, np.abs(a - b.numpy()).max() * (1 if isinstance(want, Tensor) else 255)))
+    return worst
+
+
+def _example(name: str, size: int) -> Tensor:
+    """Something like a picture, or like a mask: smooth, with a little noise."""
+    rng = torch.Generator().manual_seed(list(INPUTS).index(name) + size)
+    coarse = torch.rand(1, INPUTS[name], 8, 8, generator=rng)
+    picture = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
+    return picture.round() if name == "hidden" else picture * 250 + torch.rand(picture.shape, generator=rng) * 5
+

@@ -1,0 +1,108 @@
+"""MobileFaceNet (Chen et al., arXiv 1804.07573) that gradients pass through, from the weights that the product ships.
+
+A small interpreter for the operators that its ONNX graph holds, and the crop of `unmask_video.identify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+from torch.nn import functional as F
+from unmask_video import face
+from unmask_video.identify import CENTRE, SIZE, SPAN
+from unmask_video.models import load_bytes
+
+
+def _conv(
+    x: Tensor, weight: Tensor, bias: Tensor, *, kernel_shape: Sequence[int], strides: Sequence[int],
+    dilations: Sequence[int], group: int, pads: Sequence[int] = (0, 0, 0, 0),
+) -> Tensor:  # fmt: skip
+    top, left, bottom, right = pads
+    assert list(kernel_shape) == list(weight.shape[2:])
+    return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, strides, 0, dilations, group)
+
+
+OPERATORS: dict[str, Callable[..., Tensor]] = {
+    "Abs": torch.abs,
+    "Add": torch.add,
+    "Conv": _conv,
+    "Mul": torch.mul,
+    "Relu": torch.relu,
+    "Reshape": lambda x, shape: x.reshape(shape),
+    "Sub": torch.sub,
+    "Transpose": lambda x, perm: x.permute(perm),
+}
+"""By ONNX name: inputs in order, attributes by keyword."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of a graph."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: dict[str, int | list[int]]
+
+
+def read(data: bytes) -> tuple[list[Step], dict[str, Tensor]]:
+    """The nodes of an ONNX graph in order, and its constants by name.
+
+    Raises:
+        ValueError: an operator that is not in `OPERATORS`.
+    """
+    graph = onnx.load_model_from_string(data).graph
+    if unknown := {node.op_type for node in graph.node} - set(OPERATORS):
+        raise ValueError(f"unknown operators {sorted(unknown)}; known are {', '.join(OPERATORS)}")
+    steps = [
+        Step(
+            node.op_type, tuple(node.input), node.output[0],
+            {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
+        )
+        for node in graph.node
+    ]  # fmt: skip
+    return steps, {c.name: torch.from_numpy(numpy_helper.to_array(c).copy()) for c in graph.initializer}
+
+
+class MobileFaceNet(torch.nn.Module):
+    """Who a face is. All parameters are buffers: `.to(device)` takes them along, and nothing trains them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps, constants = read(load_bytes("mobilefacenet"))
+        self.names = [name for name, value in constants.items() if value.is_floating_point()]
+        for k, name in enumerate(self.names):
+            self.register_buffer(f"constant{k}", constants[name])
+        # Shapes stay plain numbers: on a GPU, reading them from tensors would make every call wait.
+        self.shapes = {name: value.tolist() for name, value in constants.items() if not value.is_floating_point()}
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """[B, 192], length 1, of faces [B, 3, 112, 112] RGB as (0..255 - 127.5) / 128, which `identity_crop` gives."""
+        # The graph's own input, which is the first step's, has its channels last.
+        values = {self.steps[0].inputs[0]: faces.permute(0, 2, 3, 1), **self.shapes}
+        values |= {name: self.get_buffer(f"constant{k}") for k, name in enumerate(self.names)}
+        for step in self.steps:
+            inputs = [values[name] for name in step.inputs]
+            values[step.output] = OPERATORS[step.operator](*inputs, **step.attributes)
+        return F.normalize(values[self.steps[-1].output].float(), dim=1)  # cosines near 1 need more than half precision
+
+
+def identity_crop(picture: Tensor) -> Tensor:
+    """What MobileFaceNet wants to see of crops [B, 3, S, S] in -1..1 as `face.align` cuts them: [B, 3, 112, 112].
+
+    The place is that of `unmask_video.identify` for a head that does not nod; one that nods by 20 degrees is a
+    hundredth of its height off. Unlike there, the lower face is not blanked: it is what a loss is about.
+    """
+    ratio, size = SPAN / face.SPAN, picture.shape[-1]
+    factor = int(ratio * size / SIZE)
+    if factor >= 2:  # as `picture.resample` does, against aliasing
+        picture = F.adaptive_avg_pool2d(picture, round(size / factor))
+    down = 2 * (CENTRE - face.CENTRE)[1] / face.SPAN
+    place = torch.tensor([[ratio, 0, 0], [0, ratio, down]], dtype=picture.dtype, device=picture.device)
+    grid = F.affine_grid(place.expand(len(picture), 2, 3), [len(picture), 3, SIZE, SIZE], align_corners=False)
+    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False) * (127.5 / 128)

@@ -1,0 +1,113 @@
+"""What there is to learn: samples, the loss's terms, the score on held-out faces, and a picture to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from training import losses
+from training.lpips import LPIPS
+from training.samples import FillSamples, SegmenterSamples
+
+Batch = dict[str, Tensor]
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of network."""
+
+    samples: Callable[..., SegmenterSamples | FillSamples]
+    terms: Callable[[torch.device], Callable[[nn.Module, Batch], Terms]]
+    """Made once a run: the loss's terms of a network and a batch."""
+    score: Callable[[nn.Module, Batch], dict[str, Tensor]]
+    """Of a held-out batch, each [N]; their means are told at the end."""
+    picture: Callable[[nn.Module, Batch], Tensor]
+    """[B, 3, S, W] in 0..255, a row for each sample."""
+
+
+def batch_of(samples: SegmenterSamples | FillSamples, numbers: range, device: torch.device) -> Batch:
+    return {k: v.to(device) for k, v in default_collate([samples[n] for n in numbers]).items()}
+
+
+def segment_terms(device: torch.device) -> Callable[[nn.Module, Batch], Terms]:
+    def terms(network: nn.Module, batch: Batch) -> Terms:
+        logits, presence = network(_bytes(batch["image"]))
+        return losses.segmentation(logits, presence, batch["mask"] / 255, batch["present"])
+
+    return terms
+
+
+def segment_score(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Intersection over union of the masked faces; how often masked and bare are told apart."""
+    logits, presence = network(_bytes(batch["image"]))
+    there = batch["present"] > 0
+    got, true = (logits > 0).flatten(1), (batch["mask"] > 127).flatten(1)
+    overlap = (got & true).sum(1) / (got | true).sum(1).clamp(min=1)
+    right = ((presence > 0) == there).float()
+    return {"iou": overlap[there], "masked": right[there], "bare": right[~there]}
+
+
+def segment_picture(network: nn.Module, batch: Batch) -> Tensor:
+    """Picture, drawn mask, found mask."""
+    logits, _ = network(_bytes(batch["image"]))
+    masks = [batch["mask"].float(), logits.sigmoid() * 255]
+    return torch.cat([batch["image"].float(), *(m.expand(-1, 3, -1, -1) for m in masks)], dim=3)
+
+
+def fill_terms(device: torch.device) -> Callable[[nn.Module, Batch], Terms]:
+    lpips = LPIPS("alex").to(device)
+
+    def terms(network: nn.Module, batch: Batch) -> Terms:
+        face, truth, hidden = _filled(network, batch)
+        pasted = truth + (face - truth) * hidden
+        parts = losses.reconstruction(face, truth, hidden) | losses.detail(face, truth, hidden)
+        return parts | losses.lpips(_window(pasted), _window(truth), lpips)
+
+    return terms
+
+
+def fill_score(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """PSNR in the hole in dB, of the network and of what it starts from."""
+    face, truth, hidden = _filled(network, batch)
+    warped = batch["warped"] / 127.5 - 1
+    psnr = lambda x: -10 * torch.log10(((x - truth).square() * hidden / 4).sum((1, 2, 3)) / hidden.sum((1, 2, 3)) / 3)  # noqa: E731
+    return {"psnr": psnr(face), "warped_psnr": psnr(warped)}
+
+
+def fill_picture(network: nn.Module, batch: Batch) -> Tensor:
+    """Masked, warped, filled, truth."""
+    face, truth, hidden = _filled(network, batch)
+    filled = truth + (face - truth) * hidden
+    return torch.cat([batch["image"].float(), batch["warped"].float(), *((x + 1) * 127.5 for x in (filled, truth))], dim=3)
+
+
+def _filled(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Face and truth in -1..1, hidden in 0..1."""
+    hidden = batch["hidden"] / 255
+    face = network(_bytes(batch["image"]), hidden, _bytes(batch["warped"]))
+    return face / 127.5 - 1, batch["truth"] / 127.5 - 1, hidden
+
+
+def _window(picture: Tensor) -> Tensor:
+    """Where masks are: two thirds of the crop's side."""
+    size = picture.shape[-1]
+    return picture[:, :, size // 4 : size // 4 + size * 2 // 3, size // 6 : size // 6 + size * 2 // 3]
+
+
+def _bytes(picture: Tensor) -> Tensor:
+    return picture.float().to(memory_format=torch.channels_last)
+
+
+SEGMENT = Task(SegmenterSamples, segment_terms, segment_score, segment_picture)
+FILL = Task(FillSamples, fill_terms, fill_score, fill_picture)
+
+
+def mean_scores(found: list[dict[str, Tensor]]) -> dict[str, float]:
+    """The means of `Task.score` over batches."""
+    return {k: float(np.mean(np.concatenate([f[k].cpu().numpy() for f in found]))) for k in found[0]}
