@@ -22,7 +22,7 @@ from training.faces import Faces  # noqa: E402
 from training.patterns import load_patterns  # noqa: E402
 from training.samples import SegmenterSamples  # noqa: E402
 from unmask_video import segment  # noqa: E402
-from unmask_video.models.layers import move  # noqa: E402
+from unmask_video.models.layers import move, shrink  # noqa: E402
 from unmask_video.models.segmenter import SIZE, Segmenter  # noqa: E402
 from unmask_video.models.swift import Swift  # noqa: E402
 from unmask_video.runtime import open_session, session  # noqa: E402
@@ -106,6 +106,12 @@ def test_an_untrained_swift_returns_the_warped_photo(size: int) -> None:
     with torch.no_grad():
         face = Swift()(crops(size), crops(size, channels=1).round() / 255, crops(size).flip(3))
     assert (face - crops(size).flip(3)).abs().max() <= 1
+
+
+@pytest.mark.parametrize("size", [64, 128, 192, 512])
+def test_shrinking_is_what_pytorch_has_against_aliasing(size: int) -> None:
+    wanted = torch.nn.functional.interpolate(crops(size), (128, 128), mode="bilinear", antialias=True)
+    assert (shrink(crops(size), 128) - wanted).abs().max() < 0.01, "at the edges, too"
 
 
 def test_flows_are_in_sides_of_the_picture_and_x_comes_first() -> None:

@@ -174,8 +174,8 @@ def test_references_are_of_the_person_of_others_and_of_nobody() -> None:
     shown[mean_face().image.tobytes()] = "nobody"
     seen = Counter(shown.get(data.reference(0, by(seed)).image.tobytes()) for seed in range(600))
     assert abs(seen["nobody"] / 600 - samples.NONE) < 0.05
-    assert seen[THREE[1]] / 600 > 0.95 * (1 - samples.NONE - samples.STRANGER), "the other photo of Anna, nearly always"
-    assert 0 < seen[THREE[2]] / 600 < samples.STRANGER
+    assert seen[THREE[1]] / 600 > 0.9 * (1 - samples.NONE - samples.STRANGER), "the other photo of Anna, nearly always"
+    assert abs(seen[THREE[2]] / 600 - samples.STRANGER) < 0.04 and not seen[THREE[0]]
     assert None not in seen, "no photo has to be made where there is another"
     # Ben has one photo; all but the strangers' and nobody's are made of it.
     made = [shown.get(data.reference(2, by(seed)).image.tobytes()) for seed in range(12)].count(None)
@@ -190,7 +190,7 @@ def test_a_sample_depends_on_seed_and_number_alone(kind: type) -> None:
     data, other = (kind(cut(*THREE), patterns(), 64, seed) for seed in (3, 4))
     wanted = {n: data[n] for n in (5, 3, 2, 4)}
     fresh = kind(cut(*THREE), patterns(), 64, 3)
-    loader = DataLoader(fresh, 2, sampler=InOrder(start=1, stop=3, batch=2), num_workers=2)
+    loader = DataLoader(fresh, 2, sampler=InOrder(first=2, steps=2, batch=2), num_workers=2)
     for batch, numbers in zip(loader, ((2, 3), (4, 5)), strict=True):
         for k, n in enumerate(numbers):
             assert set(batch) == set(wanted[n])
@@ -230,7 +230,7 @@ def test_fill_samples_show_the_truth_where_nothing_is_hidden(size: int) -> None:
     for n in range(20):
         sample = data[n]
         shapes = {k: (v.shape, v.dtype) for k, v in sample.items()}
-        assert shapes == {k: ((1 if k == "hidden" else 3, size, size), np.uint8) for k in ("image", "warped", "truth", "hidden")}
+        assert shapes == {k: ((1 if k == "hidden" else 3, size, size), np.uint8) for k in ("image", "warped", "reference", "truth", "hidden")}
         away = sample["image"].astype(int) - sample["truth"]
         near = cv2.dilate((sample["hidden"][0] > 0).astype(np.uint8), np.ones((size // 4 + 1,) * 2)) > 0
         assert np.median(np.abs(away[:, ~near])) <= 6 and np.abs(np.median(away[:, ~near], axis=1)).max() <= 2
@@ -276,7 +276,7 @@ def test_masks_are_seen_roughly_at_their_edges_only() -> None:
     soft = cv2.GaussianBlur(alpha, (0, 0), 1.5)
     for seed in range(8):
         seen = samples.seen_roughly(soft, by(seed))
-        assert (seen[~edge] == alpha[~edge]).all() and seen.min() >= 0 and seen.max() <= 1
+        assert np.abs(seen - alpha)[~edge].max() < 0.02 and seen.min() >= 0 and seen.max() <= 1
         more, less = ((seen > 0.4) > (soft > 0.4)).sum(), ((seen > 0.4) < (soft > 0.4)).sum()
         assert more > 5 and less > 5, "here too far out, there too far in"
     assert not samples.seen_roughly(alpha * 0, by(0)).any()
@@ -288,7 +288,7 @@ def test_masks_are_seen_roughly_at_their_edges_only() -> None:
 @pytest.mark.parametrize("processes", [1, 3])
 def test_every_number_comes_once_and_in_order(processes: int) -> None:
     def part(rank: int, start: int) -> list[int]:
-        order = InOrder(start=start, stop=5, batch=4, rank=rank, processes=processes)
+        order = InOrder(first=4 * processes * start, steps=5 - start, batch=4, rank=rank, processes=processes)
         assert len(list(order)) == len(order)
         return list(order)
 

@@ -48,7 +48,7 @@ def to_onnx(network: nn.Module) -> bytes:
     if isinstance(network, Segmenter):
         wrapped, inputs, outputs, fixed = Probabilities(network).eval(), ("image",), ("mask", "presence"), SIZE
     else:
-        wrapped, inputs, outputs, fixed = network, network.inputs, ("face",), None
+        wrapped, inputs, outputs, fixed = network, network.inputs, ("face",), getattr(network, "size", None)
     given = tuple(_example(name, fixed or 256) for name in inputs)
     axes = {0: "batch"} if fixed else {0: "batch", 2: "height", 3: "width"}
     out = io.BytesIO()
@@ -102,5 +102,5 @@ def _example(name: str, size: int) -> Tensor:
     rng = torch.Generator().manual_seed(list(INPUTS).index(name) + size)
     coarse = torch.rand(1, INPUTS[name], 8, 8, generator=rng)
     picture = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
-    return picture.round() if name == "hidden" else picture * 250 + torch.rand(picture.shape, generator=rng) * 5
+    return picture.round() if name == "hidden" else picture * 200 + torch.rand(picture.shape, generator=rng) * 55
 

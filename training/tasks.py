@@ -90,7 +90,8 @@ def fill_picture(network: nn.Module, batch: Batch) -> Tensor:
 def _filled(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Face and truth in -1..1, hidden in 0..1."""
     hidden = batch["hidden"] / 255
-    face = network(_bytes(batch["image"]), hidden, _bytes(batch["warped"]))
+    given = {k: _bytes(batch[k]) for k in ("image", "warped", "reference")} | {"hidden": hidden}
+    face = network(*(given[name] for name in network.inputs))
     return face / 127.5 - 1, batch["truth"] / 127.5 - 1, hidden
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pickle import UnpicklingError
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class Run:
     """The moving average of its parameters: what ships."""
     optimiser: torch.optim.Optimizer
     step: int = 0
+    samples: int = 0
+    """Seen by all processes."""
     seconds: float = 0.0
 
     @staticmethod
@@ -72,13 +75,16 @@ class Run:
         run = Run(fabric, recipe, checkpoint, plain, network, mean.to(fabric.device), optimiser)
         if checkpoint.exists():
             state = run.state()
-            fabric.load(checkpoint, state)
-            run.step, run.seconds = state["step"], state["seconds"]
+            try:
+                fabric.load(checkpoint, state)
+            except (RuntimeError, KeyError, EOFError, UnpicklingError):
+                raise ValueError(f"{checkpoint} is damaged or of another network; move it away, or choose another --run") from None
+            run.step, run.samples, run.seconds = (state[k] for k in ("step", "samples", "seconds"))
         return run
 
     def state(self) -> dict[str, Any]:
         parts = {"network": self.network, "mean": self.mean, "optimiser": self.optimiser}
-        return parts | {"step": self.step, "seconds": self.seconds}
+        return parts | {"step": self.step, "samples": self.samples, "seconds": self.seconds}
 
     def save(self) -> None:
         fresh = self.checkpoint.with_suffix(".part")
@@ -99,6 +105,7 @@ class Run:
         self.optimiser.step()
         self.mean.update_parameters(self.plain)
         self.step += 1
+        self.samples += self.recipe.batch * self.fabric.world_size
         return {name: value.item() for name, value in terms.items()}
 
 
@@ -106,8 +113,9 @@ def train(run: Run, samples: Dataset, minutes: float) -> None:
     """Steps until the recipe's are done or the minutes over; a checkpoint at the end."""
     fabric, recipe = run.fabric, run.recipe
     order = InOrder(
-        start=run.step, stop=recipe.steps, batch=recipe.batch, rank=fabric.global_rank, processes=fabric.world_size
-    )
+        first=run.samples, steps=max(recipe.steps - run.step, 0), batch=recipe.batch, rank=fabric.global_rank,
+        processes=fabric.world_size,
+    )  # fmt: skip
     workers = max(1, (os.cpu_count() or 2) // max(1, fabric.world_size) - 1)
     loader = fabric.setup_dataloaders(
         DataLoader(samples, recipe.batch, sampler=order, num_workers=workers, prefetch_factor=4),
@@ -119,13 +127,14 @@ def train(run: Run, samples: Dataset, minutes: float) -> None:
         terms = run.advance(batch, terms_of)
         run.seconds = before + time.monotonic() - began
         told = {k: 0.98 * told.get(k, v) + 0.02 * v for k, v in terms.items()}
-        if run.step % TELL_EVERY == 0:
+        if run.step % TELL_EVERY == 0 or run.step == recipe.steps:
             fabric.log_dict(told, run.step)
             listed = ", ".join(f"{k} {v:.4f}" for k, v in told.items())
             fabric.print(f"step {run.step} of {recipe.steps}, {run.seconds:.0f} s: {listed}", flush=True)
         if run.step % SAVE_EVERY == 0:
             run.save()
-        if (time.monotonic() - began) > minutes * 60:
+        # One decides for all, or some would wait for ever for those who have stopped.
+        if fabric.broadcast(time.monotonic() - began > minutes * 60):
             break
     run.save()
 
@@ -161,8 +170,8 @@ def score(run: Run, held_out: Dataset, picture: Path | None, count: int = SCORED
 @click.option("--patterns", type=click.Path(exists=True, path_type=Path), help="Tar of mask templates (MaskTheFace's layout).")
 @click.option("--start", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Parameters to start from: an ONNX file of this network, for one in models/weights/.")
-@click.option("--run", type=click.Path(path_type=Path), help="Folder for what is written; runs/RECIPE if not given.")
-@click.option("--minutes", default=math.inf, help="Stop after so long; the same command goes on.")
+@click.option("--run", type=click.Path(path_type=Path, file_okay=False), help="Folder for what is written; runs/RECIPE if not given.")
+@click.option("--minutes", default=math.inf, type=click.FloatRange(0), help="Stop after so long; the same command goes on.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the whole training in place of the recipe's.")
 @click.option("--batch", type=click.IntRange(1), help="Samples a step and process, in place of the recipe's.")
 @click.option("--devices", default="auto", help="How many GPUs, or processes on the CPU.")
@@ -178,26 +187,30 @@ def main(
     chosen = RECIPES[recipe]
     chosen = replace(chosen, steps=2 if dry_run else steps or chosen.steps, batch=batch or chosen.batch)
     folder = run or Path("runs") / recipe
-    loggers = [] if dry_run or not find_spec("tensorboard") else TensorBoardLogger(folder)
-    fabric = Fabric(devices=devices, num_nodes=nodes, precision=precision, loggers=loggers)
-    fabric.launch()
-    try:
+    with tempfile.TemporaryDirectory() as nowhere, in_a_sentence(chosen):
+        place = Path(nowhere) if dry_run else folder
+        fabric = fabric_of(devices, nodes, precision, None if dry_run else folder)
         known, others = split(faces, held_out)
         made_of = load_patterns(patterns) if patterns else Patterns()
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    with tempfile.TemporaryDirectory() as nowhere:
-        place = Path(nowhere) if dry_run else folder
+        samples = partial(chosen.task.samples, patterns=made_of, size=chosen.size)
         place.mkdir(parents=True, exist_ok=True)
         going = Run.start(fabric, chosen, place / "checkpoint.pt", start)
-        sample = partial(chosen.task.samples, patterns=made_of, size=chosen.size)
-        with in_a_sentence(chosen):
-            train(going, sample(known, seed=0), minutes)
-            fabric.print(speed(going))
-            scores = score(going, sample(others, seed=1), place / "held-out.png", 16 if dry_run else SCORED)
-        fabric.print("held out: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+        train(going, samples(known, seed=0), minutes)
+        scores = score(going, samples(others, seed=1), place / "held-out.png", 16 if dry_run else SCORED)
+    fabric.log_dict(scores, going.step)
+    fabric.print(speed(going) + "; held out: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
     if exported and not dry_run and fabric.is_global_zero:
         click.echo(export(chosen.name, going.mean.module, steps=going.step, scores=scores))
+
+
+def fabric_of(devices: str, nodes: int, precision: str, folder: Path | None) -> Fabric:
+    """The machines, launched; curves go to the folder where TensorBoard is installed."""
+    if devices != "auto" and not (devices.isdigit() and int(devices)):
+        raise ValueError(f"{devices!r} is no number of devices; give auto, or 1 and more")
+    loggers = TensorBoardLogger(folder, name="", version="") if folder and find_spec("tensorboard") else []
+    fabric = Fabric(devices=devices, num_nodes=nodes, precision=precision, loggers=loggers)
+    fabric.launch()
+    return fabric
 
 
 def split(faces: tuple[str, ...], held_out: str | None) -> tuple[Faces, Faces]:
@@ -214,13 +227,14 @@ def split(faces: tuple[str, ...], held_out: str | None) -> tuple[Faces, Faces]:
 
 @contextmanager
 def in_a_sentence(recipe: Recipe) -> Iterator[None]:
-    """Says what to do where memory is too small."""
+    """What cannot be used, and memory that is too small, told without a traceback."""
     try:
         yield
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
     except (MemoryError, torch.cuda.OutOfMemoryError):
-        raise click.ClickException(
-            f"a batch of {recipe.batch} does not fit into memory; give --batch {max(1, recipe.batch // 2)}"
-        ) from None
+        half = max(1, recipe.batch // 2)
+        raise click.ClickException(f"a batch of {recipe.batch} does not fit into memory; give --batch {half}") from None
 
 
 if __name__ == "__main__":

@@ -80,8 +80,8 @@ class FillNetwork:
         try:
             (face,) = self.session.run(["face"], given)
         except Exception as error:  # ONNX Runtime's own errors have no common base
-            raise BadEnvironment(f"the network failed at work ({str(error).splitlines()[0]}); try another --model") from None
-        if not np.isfinite(face).all():
+            raise BadEnvironment(f"the network failed at work ({_told(error)}); try another --model") from None
+        if face.dtype.kind != "f" or not np.isfinite(face).all():
             raise BadEnvironment("the network gives pixels that are no numbers; try another --model")
         wanted = (1, 3, *given[self.inputs[0]].shape[2:])
         if face.shape != wanted:
@@ -89,7 +89,6 @@ class FillNetwork:
         return face.astype(np.float32, copy=False)
 
 
-@cache
 def fill_network(model: str, providers: tuple[str, ...] = ("cpu",)) -> FillNetwork:
     """The network of a name in `models.MODELS`, or of the user's own file `....onnx`.
 
@@ -108,7 +107,12 @@ def fill_network(model: str, providers: tuple[str, ...] = ("cpu",)) -> FillNetwo
     except BadEnvironment:
         raise
     except Exception as error:
-        raise BadOption(f"the model {model} is no ONNX file that works here ({str(error).splitlines()[0]})") from None
+        raise BadOption(f"the model {model} is no ONNX file that works here ({_told(error)})") from None
+
+
+def _told(error: Exception) -> str:
+    """The first line of what it says, or its name."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _checked(model: str, made: ort.InferenceSession) -> FillNetwork:
@@ -120,7 +124,8 @@ def _checked(model: str, made: ort.InferenceSession) -> FillNetwork:
         allowed = ", ".join(INPUTS)
         if put.name not in INPUTS:
             raise BadOption(f"the model {model} wants an input {put.name!r}; name its inputs any of {allowed}")
-        if put.type != "tensor(float)" or len(put.shape) != 4 or put.shape[1] != INPUTS[put.name]:
+        known = [size if isinstance(size, int) else None for size in put.shape]
+        if put.type != "tensor(float)" or len(known) != 4 or known[0] not in (1, None) or known[1] != INPUTS[put.name]:
             shape = f"{put.type} {put.shape}"
             raise BadOption(f"the model {model} wants {put.name} as {shape}; make it float [1, {INPUTS[put.name]}, S, S]")
         sizes |= set(put.shape[2:])
