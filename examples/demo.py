@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from unmask_video import Options, unmask
 from unmask_video.decode import open_video
 from unmask_video.picture import thumbnail

@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 from skimage.data import astronaut
+
 from unmask_video import warp
 from unmask_video.face import Face, Patch
 from unmask_video.landmarks import onnx_backend

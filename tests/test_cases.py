@@ -13,7 +13,8 @@ import pytest
 from faces import portrait
 from pairs import ellipse, png, write_people, write_tar
 
-from training.cases import Cases, Photos, Shot, groups, open_photos
+from training.cases import Cases, Shot, groups
+from training.photos import Photos, open_photos
 
 SIDE = 128
 ONE = Photos((("x.png",),), lambda name: png(portrait()))

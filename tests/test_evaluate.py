@@ -23,8 +23,9 @@ pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from training import evaluate, tables  # noqa: E402
-from training.cases import Case, Cases, Photos, open_photos  # noqa: E402
+from training.cases import Case, Cases  # noqa: E402
 from training.evaluate import Model  # noqa: E402
+from training.photos import Photos, open_photos  # noqa: E402
 from training.tables import Line, Results  # noqa: E402
 from unmask_video import inpaint  # noqa: E402
 from unmask_video.face import FaceCrop, Guide, Mask, Patch  # noqa: E402

@@ -16,6 +16,7 @@ from helpers import Film, facts, frames_25
 onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper  # noqa: E402
+
 from unmask_video import BadOption, Options, UnknownModel, cli, inpaint, unmask, warp  # noqa: E402
 from unmask_video.face import Face, FaceCrop, Guide, Mask, Patch, Reference, align  # noqa: E402
 from unmask_video.frame import Frame  # noqa: E402

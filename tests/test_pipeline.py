@@ -7,7 +7,6 @@ import sys
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 

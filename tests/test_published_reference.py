@@ -19,7 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from training.export import OPSET, WORST, to_onnx  # noqa: E402
 from unmask_video.models import gated_reference, unveilify  # noqa: E402
 from unmask_video.models.gated_reference import (  # noqa: E402
-    KINDS, GatedConv, GatedReference, SelfAttention, SpatialPyramidDilation, initialise,
+    KINDS,
+    GatedConv,
+    GatedReference,
+    SelfAttention,
+    SpatialPyramidDilation,
+    initialise,
 )  # fmt: skip
 from unmask_video.models.layers import to_bytes  # noqa: E402
 from unmask_video.models.unveilify import ModulatedConv, UNetEncoder, Unveilify  # noqa: E402

@@ -12,6 +12,7 @@ from faces import bare, cut, tools
 torch = pytest.importorskip("torch")
 
 from torch.utils.data import DataLoader  # noqa: E402
+
 from training import references, samples  # noqa: E402
 from training.cameras import degrade, lens  # noqa: E402
 from training.faces import HELD_OUT, Faces, person  # noqa: E402

@@ -22,6 +22,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("lightning.fabric")
 
 from lightning.fabric import Fabric  # noqa: E402
+
 from training import train  # noqa: E402
 from training.checkpoint import register  # noqa: E402
 from training.faces import Faces  # noqa: E402

@@ -7,23 +7,22 @@ Every picture's best face is found, measured and aligned as `unmask_video` does 
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import cv2
 import numpy as np
 
+from training.faces import Faces
+from training.photos import decode, open_photos
 from unmask_video.detect import detect
+from unmask_video.errors import UnmaskError
 from unmask_video.face import CANONICAL, OUTLINE, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert
 from unmask_video.landmarks import Measure, onnx_backend, region_of_detection, region_of_landmarks
 from unmask_video.picture import photo, sample
 from unmask_video.warp import CONTROL, warp_photo
-
-from training.faces import Faces
 
 SIZE = 192
 """Pixels of a kept crop."""
@@ -32,29 +31,16 @@ FRONTAL = 0.15
 
 
 def pictures(source: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, uint8 [h, w, 3] RGB) of every picture in a folder or a tar; broken ones are left out.
+    """(name, uint8 [h, w, 3] RGB) of every photo in a folder or a tar; broken ones are left out.
 
-    A folder that holds everything in a tar is no part of the names.
+    Raises:
+        BadOption: the source holds no photos, or is no whole tar.
     """
-    for name, data in _files(source):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-        if image is not None:
-            yield name, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    if source.is_dir():
-        yield from ((p.relative_to(source).as_posix(), p.read_bytes()) for p in sorted(source.rglob("*")) if p.is_file())
-        return
-    try:
-        with tarfile.open(source) as tar:
-            members = [m for m in tar if m.isfile()]
-            tops = {m.name.removeprefix("./").partition("/")[0] for m in members}
-            for m in members:
-                name = m.name.removeprefix("./")
-                yield (name.partition("/")[2] if len(tops) == 1 and "/" in name else name), tar.extractfile(m).read()
-    except (tarfile.TarError, EOFError) as error:
-        raise click.ClickException(f"{source} is no whole tar file ({error}); give a folder or a tar of pictures") from None
+    with open_photos(source) as photos:
+        for name in (name for names in photos.people for name in names):
+            rgb = decode(photos.read(name))
+            if rgb is not None:
+                yield name, rgb
 
 
 def measure_face(frame: Frame, measure: Measure) -> np.ndarray | None:
@@ -119,10 +105,13 @@ def main(out: Path, sources: tuple[Path, ...], size: int) -> None:
     """Cut the faces out of SOURCES (folders or tars of pictures) into the file OUT."""
     names, images, landmarks = [], [], []
     for source in sources:
-        for name, image, points in cut_faces(source, size):
-            names.append(name)
-            images.append(image)
-            landmarks.append(points)
+        try:
+            for name, image, points in cut_faces(source, size):
+                names.append(name)
+                images.append(image)
+                landmarks.append(points)
+        except UnmaskError as error:
+            raise click.ClickException(str(error)) from None
         click.echo(f"{source.name}: {len(names)} faces so far")
     if not names:
         raise click.ClickException("no face was found in any picture; give pictures of bare faces")

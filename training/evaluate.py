@@ -26,18 +26,19 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 from tqdm import tqdm
+
+from training import metrics, tables
+from training.cases import Case, Cases
+from training.identity import MobileFaceNet, identity_crop
+from training.lpips import LPIPS, pooled
+from training.photos import open_photos
+from training.tables import Results
 from unmask_video import inpaint
 from unmask_video.errors import BadOption, UnmaskError
 from unmask_video.face import FaceCrop, Guide, Mask, Patch
 from unmask_video.inpaint import Fill
 from unmask_video.models import MODELS, load_bytes
 from unmask_video.runtime import LARGEST, fill_network, open_session
-
-from training import metrics, tables
-from training.cases import Case, Cases, open_photos
-from training.identity import MobileFaceNet, identity_crop
-from training.lpips import LPIPS, pooled
-from training.tables import Results
 
 Judgement = tuple[dict[str, float], np.ndarray]
 """Every score of a filled face that is a mean over cases, and its features [512] for the Frechet distance."""

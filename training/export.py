@@ -8,10 +8,10 @@ import warnings
 import numpy as np
 import torch
 from torch import Tensor, nn
-from unmask_video.models.segmenter import SIZE, Segmenter
-from unmask_video.runtime import INPUTS, open_session
 
 from training.checkpoint import register
+from unmask_video.models.segmenter import SIZE, Segmenter
+from unmask_video.runtime import INPUTS, open_session
 
 OPSET = 17
 WORST = 1.0

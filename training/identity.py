@@ -13,6 +13,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 from torch.nn import functional as F
+
 from unmask_video import face
 from unmask_video.identify import CENTRE, SIZE, SPAN
 from unmask_video.models import load_bytes

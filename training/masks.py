@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from training.patterns import Patterns
 from unmask_video.face import CANONICAL
 from unmask_video.geometry import fit_pose
-
-from training.patterns import Patterns
 
 JAW = [93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323]
 """Face outline from below the right ear over the chin to below the left ear."""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import nn
-from unmask_video.models.segmenter import Segmenter
-from unmask_video.models.swift import Swift
 
 from training.tasks import FILL, SEGMENT, Task
+from unmask_video.models.segmenter import Segmenter
+from unmask_video.models.swift import Swift
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ SWIFT = Recipe(
     name="swift",
     network=Swift,
     task=FILL,
-    weights={"hole": 1.0, "valid": 0.0, "lpips": 1.0, "detail": 0.02},
+    weights={"hole": 1.0, "valid": 0.0, "lpips": 2.0, "detail": 0.1},
     size=256,
     batch=32,
     steps=100_000,

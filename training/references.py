@@ -9,10 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from training.cameras import lamp, lens, sensor
 from unmask_video.face import Reference
 from unmask_video.warp import CONTROL, warp_photo
-
-from training.cameras import lamp, lens, sensor
 
 NOBODY = np.zeros(192, np.float32)
 """Identity is not compared here."""

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from torch.utils.data import Dataset, Sampler
-from unmask_video import inpaint, warp
-from unmask_video.face import UPPER, Face, Mask, Reference, align
-from unmask_video.picture import photo, sample
-from unmask_video.reference import mean_face
 
 from training.cameras import degrade, lamp, lens, sensor
 from training.faces import Faces, person
 from training.masks import decoy, draw
 from training.patterns import Patterns
 from training.references import as_reference, made_of
+from unmask_video import inpaint, warp
+from unmask_video.face import UPPER, Face, Mask, Reference
+from unmask_video.picture import photo, sample
+from unmask_video.reference import mean_face
 
 Sample = dict[str, np.ndarray]
 MASKED = 0.65
 """Share of masked faces that the segmenter sees."""
-STRANGER, NONE = 0.08, 0.2
+STRANGER, NONE = 0.05, 0.15
 """Shares of faces with a reference of the wrong person, and with none."""
 POSE_NOISE = {"yaw": 2.0, "pitch": 3.3, "roll": 0.6, "scale": 0.016, "shift": 0.004, "points": 0.006}
 """How far FaceMesh's upper face on a masked picture is off, as standard deviations in degrees and face heights;

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from unmask_video.face import CANONICAL, UPPER, align
-from unmask_video.geometry import apply, fit_pose, invert
-from unmask_video.warp import CONTROL, warp_photo
 
 from training.masks import MaskShape, cloth_of, put_on
 from training.patterns import Patterns
+from unmask_video.face import CANONICAL, UPPER, align
+from unmask_video.geometry import apply, fit_pose, invert
+from unmask_video.warp import CONTROL, warp_photo
 
 
 @dataclass(frozen=True, eq=False)

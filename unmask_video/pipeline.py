@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask_video import decode, detect, encode, identify, inpaint, landmarks, reference
-from unmask_video import segment, smooth, steady, track, warp
+from unmask_video import decode, detect, encode, identify, inpaint, landmarks, reference, segment, smooth, steady, track, warp
 from unmask_video.errors import BadOption
 from unmask_video.face import Detection, Face, Mask, Reference
 from unmask_video.frame import Frame, VideoInfo
