@@ -6,15 +6,20 @@ CPU, where plain 3x3 convolutions at half resolution are the cheapest per pixel.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from unmask_video.models.layers import conv, resize, to_net
 
 SIZE = 192
 """Pixels of its crop."""
 WIDTHS = (32, 48, 96, 128)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the crop."""
+
+
+def block(before: int, after: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+    )
 
 
 class Segmenter(nn.Module):
@@ -25,16 +30,16 @@ class Segmenter(nn.Module):
         self.down = nn.ModuleList()
         before = 12
         for level, width in enumerate(WIDTHS):
-            self.down.append(nn.Sequential(conv(before, width, 2 if level else 1), conv(width, width)))
+            self.down.append(nn.Sequential(block(before, width, 2 if level else 1), block(width, width)))
             before = width
-        self.bottom = nn.Sequential(conv(before, before), conv(before, before))
+        self.bottom = nn.Sequential(block(before, before), block(before, before))
         self.reduce = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
-        self.up = nn.ModuleList(conv(a, a) for a in WIDTHS[:-1])
+        self.up = nn.ModuleList(block(a, a) for a in WIDTHS[:-1])
         self.head = nn.Conv2d(WIDTHS[0], 4, 3, padding=1)
         self.presence = nn.Linear(WIDTHS[-1], 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        x = F.pixel_unshuffle(to_net(image), 2)
+        x = F.pixel_unshuffle(image / 127.5 - 1, 2)
         skips = []
         for down in self.down:
             x = down(x)
@@ -42,5 +47,5 @@ class Segmenter(nn.Module):
         x = self.bottom(x)
         present = self.presence(x.mean(dim=(2, 3)))[:, 0]
         for reduce, up, skip in zip(reversed(self.reduce), reversed(self.up), reversed(skips[:-1]), strict=True):
-            x = up(resize(reduce(x), skip.shape[-1]) + skip)
+            x = up(F.interpolate(reduce(x), scale_factor=2.0, mode="bilinear", align_corners=False) + skip)
         return F.pixel_shuffle(self.head(x), 2), present

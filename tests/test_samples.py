@@ -230,8 +230,8 @@ def test_fill_samples_show_the_truth_where_nothing_is_hidden(size: int) -> None:
     data, hidden, other = FillSamples(cut(*THREE), Patterns(), size, 0), [], []
     for n in range(20):
         sample = data[n]
-        shapes = {k: (v.shape, v.dtype) for k, v in sample.items()}
-        assert shapes == {k: ((1 if k == "hidden" else 3, size, size), np.uint8) for k in ("image", "warped", "reference", "truth", "hidden")}
+        colours = dict.fromkeys(("image", "warped", "reference", "truth"), 3) | {"hidden": 1}
+        assert {k: (v.shape, v.dtype) for k, v in sample.items()} == {k: ((n, size, size), np.uint8) for k, n in colours.items()}
         away = sample["image"].astype(int) - sample["truth"]
         near = cv2.dilate((sample["hidden"][0] > 0).astype(np.uint8), np.ones((size // 4 + 1,) * 2)) > 0
         assert np.median(np.abs(away[:, ~near])) <= 6 and np.abs(np.median(away[:, ~near], axis=1)).max() <= 2
@@ -284,7 +284,6 @@ def test_masks_are_seen_roughly_at_their_edges_only() -> None:
 
 
 # --- their order ----------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_every_number_comes_once_and_in_order(processes: int) -> None:
