@@ -17,6 +17,7 @@ import numpy as np
 from training.data import measure_face
 from training.masks import MaskShape, lit
 from training.photos import UTKFACE, Photos, decode
+from training.references import NOBODY
 from unmask_video import reference, segment, warp
 from unmask_video.face import Face, FaceCrop, Guide, Mask, Reference, align
 from unmask_video.geometry import apply
@@ -27,8 +28,6 @@ AGES = ((13, "under 13"), (30, "13-29"), (60, "30-59"), (1000, "60 and over"))
 """(first age above, name) of each age group."""
 ORIGINS = ("White", "Black", "Asian", "Indian", "Others")
 """What UTKFace's races 0 to 4 are."""
-NOBODY = np.zeros(192, np.float32)
-"""Identity is not compared here."""
 
 
 @dataclass(frozen=True, eq=False)

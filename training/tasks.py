@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 from training import losses
 from training.lpips import LPIPS
 from training.samples import FillSamples, SegmenterSamples
+from unmask_video.models.layers import to_net
 
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
@@ -75,7 +76,7 @@ def fill_terms(device: torch.device) -> Callable[[nn.Module, Batch], Terms]:
 def fill_score(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """PSNR in the hole in dB, of the network and of what it starts from."""
     face, truth, hidden = _filled(network, batch)
-    warped = batch["warped"] / 127.5 - 1
+    warped = to_net(batch["warped"])
     psnr = lambda x: -10 * torch.log10(((x - truth).square() * hidden / 4).sum((1, 2, 3)) / hidden.sum((1, 2, 3)) / 3)  # noqa: E731
     return {"psnr": psnr(face), "warped_psnr": psnr(warped)}
 
@@ -92,7 +93,7 @@ def _filled(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     hidden = batch["hidden"] / 255
     given = {k: _bytes(batch[k]) for k in ("image", "warped", "reference")} | {"hidden": hidden}
     face = network(*(given[name] for name in network.inputs))
-    return face / 127.5 - 1, batch["truth"] / 127.5 - 1, hidden
+    return to_net(face), to_net(batch["truth"]), hidden
 
 
 def _window(picture: Tensor) -> Tensor:

@@ -38,14 +38,16 @@ def by_network(network: FillNetwork) -> Fill:
 
     def fill(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
         size = crop.image.shape[0]
-        given = {"image": crop.image, "hidden": hole(mask, size)[..., None]}
-        if "warped" in network.inputs:
-            given["warped"] = tps(crop, mask, guide).image
+        patch = tps(crop, mask, guide) if "warped" in network.inputs else None
+        hidden = patch.alpha if patch else hole(mask, size)
+        given = {"image": crop.image, "hidden": hidden[..., None]}
+        if patch:
+            given["warped"] = patch.image
         if "reference" in network.inputs:
             given["reference"] = cv2.resize(guide.photo, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
         # Planes can hold colours that no screen shows, and no network has seen.
         face = network.run({name: given[name].clip(0, 255).transpose(2, 0, 1)[None] for name in network.inputs})
-        return Patch(face[0].transpose(1, 2, 0), given["hidden"][..., 0], crop.crop_to_frame)
+        return Patch(face[0].transpose(1, 2, 0), hidden, crop.crop_to_frame)
 
     return fill
 
