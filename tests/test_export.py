@@ -45,7 +45,7 @@ def crops(size: int, count: int = 1, channels: int = 3) -> torch.Tensor:
 
 
 def test_the_exported_segmenter_is_the_trained_one() -> None:
-    network = grown(Segmenter(), 0.2)
+    network = grown(Segmenter(), 0.07)  # more, and its sums are so large that rounding shows
     before = {k: v.clone() for k, v in network.state_dict().items()}
     made = open_session(to_onnx(network), ("cpu",))
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items()), "checking teaches it nothing"
