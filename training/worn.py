@@ -10,7 +10,7 @@ from training.masks import MaskShape, cloth_of, put_on
 from training.patterns import Patterns
 from unmask_video.face import CANONICAL, UPPER, align
 from unmask_video.geometry import apply, fit_pose, invert
-from unmask_video.warp import CONTROL, warp_photo
+from unmask_video.warp import CONTROL, place, warp_photo
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +47,10 @@ class Worn:
         scale, rotation, move = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
         head = scale * CANONICAL @ rotation.T + move
         alpha = self.shape.cover(head, size, rng)
-        cloth = warp_photo(self.cloth, _canonical(len(self.cloth))[CONTROL], head[CONTROL], size)
+        facing = CONTROL[place(CANONICAL, landmarks)[1][CONTROL]]
+        cloth = warp_photo(self.cloth, _canonical(len(self.cloth))[facing], head[facing], size)
         out, alpha = put_on(image, head, self.shape, alpha, cloth, rng)
-        return out.clip(0, 255).astype(np.uint8), alpha.clip(0, 1).astype(np.float32)
+        return out.clip(0, 255).round().astype(np.uint8), alpha.clip(0, 1).astype(np.float32)
 
 
 def _canonical(size: int) -> np.ndarray:
