@@ -58,8 +58,12 @@ class Residual(nn.Module):
 
 
 def move(picture: Tensor, flow: Tensor) -> Tensor:
-    """Each pixel from where `flow` points: picture [B, C, S, S], flow [B, 2, S, S] in sides of the picture, x first."""
+    """Each pixel from where `flow` points: picture [B, C, S, S], flow [B, 2, S, S] in sides of the picture, x first.
+
+    By cubics: what is moved by parts of a pixel would be blurred by straight lines.
+    """
     size = picture.shape[-1]
     steps = (torch.arange(size, device=picture.device, dtype=picture.dtype) + 0.5) / size
     at = torch.stack(torch.meshgrid(steps, steps, indexing="xy"))[None] + flow
-    return F.grid_sample(picture, at.permute(0, 2, 3, 1) * 2 - 1, padding_mode="border", align_corners=False)
+    at = at.permute(0, 2, 3, 1) * 2 - 1
+    return F.grid_sample(picture, at, mode="bicubic", padding_mode="border", align_corners=False)

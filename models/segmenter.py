@@ -6,7 +6,6 @@ CPU, where plain 3x3 convolutions at half resolution are the cheapest per pixel.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 

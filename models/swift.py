@@ -1,9 +1,9 @@
-"""Our default: places, lights and blends the warped reference photo, and invents only what it does not show.
+"""Our default: puts the warped reference photo where it belongs, and into the light that the face stands in.
 
-A small U-Net looks at the face at `VIEW` px and says, coarsely, where each part of the photo should go (a
-flow) and how bright and of what colour it should be (a gain), and at `VIEW` px how far to doubt it and what to
-add. All of that is applied at the crop's own size, so large faces keep the photo's sharpness. The light has no
-bias: with one, a network that is not sure learns to lower the contrast, and the skin becomes smooth.
+A small network looks at the face at `VIEW` px and says, on a grid of `VIEW` / 8, where each part of the photo should
+go (a flow) and how much brighter and of what other tint it should be (an offset). Both are applied at the crop's own
+size, so large faces keep the photo's sharpness. Nothing else is changed: a network that may also scale the photo's
+colours, or paint over it, learns to lower the contrast wherever it is not sure, and the skin becomes smooth and dark.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ VIEW = 128
 """Pixels at which the network looks."""
 WIDTHS = (48, 64, 96, 128)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the view."""
-FINE = 16
-"""Channels at the view's own size."""
 FARTHEST = 0.08
 """Longest flow in sides of the crop."""
-SURE = 4.0
-"""The photo is trusted at first: doubt starts at the sigmoid of -4."""
+BRIGHTEST = 0.5
+"""Largest offset, where black is -1 and white 1."""
 
 
 class Swift(nn.Module):
@@ -41,35 +39,27 @@ class Swift(nn.Module):
             nn.Sequential(conv(before, after, 2), *(Residual(after) for _ in range(deep)))
             for before, after, deep in ((half, quarter, 1), (quarter, eighth, 2), (eighth, sixteenth, 2))
         )
-        self.reduce = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
-        self.up = nn.ModuleList(conv(width, width) for width in WIDTHS[:-1])
-        self.light, self.flow = _silent(eighth, 3), _silent(quarter, 2)
-        self.widen = conv(half, FINE)
-        self.fine = nn.Sequential(conv(FINE + 7, FINE), _silent(FINE, 4))
+        self.reduce, self.up = nn.Conv2d(sixteenth, eighth, 1), conv(eighth, eighth)
+        self.head = _silent(eighth, 5)
 
     def forward(self, image: Tensor, hidden: Tensor, warped: Tensor) -> Tensor:
-        warped = to_net(warped)
-        seen = torch.cat([to_net(image) * (1 - hidden), warped, hidden], dim=1)
-        light, flow, fine = self.plan(shrink(seen, VIEW))
-        size = image.shape[-1]
-        doubt, added = resize(fine, size).split([1, 3], dim=1)
-        lit = (move(warped, resize(flow, size)) + 1) * resize(light, size).exp() - 1
-        return to_bytes(lit * (SURE - doubt).sigmoid() + added)
+        return to_bytes(self.stages(image, hidden, warped)["face"])
 
-    def plan(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """view [B, 7, V, V] -> log gain [B, 3, V/8, V/8], flow [B, 2, V/4, V/4], doubt and addition [B, 4, V, V]."""
-        x = self.stem(nn.functional.pixel_unshuffle(view, 2))
-        skips = []
+    def stages(self, image: Tensor, hidden: Tensor, warped: Tensor) -> dict[str, Tensor]:
+        """face [B, 3, S, S], where black is -1 and white 1; flow [B, 2, V / 8, V / 8] in sides of the crop."""
+        warped = to_net(warped)
+        flow, light = self.plan(torch.cat([to_net(image) * (1 - hidden), warped, hidden], dim=1))
+        size = image.shape[-1]
+        return {"face": move(warped, resize(flow, size)) + resize(light, size), "flow": flow}
+
+    def plan(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """seen [B, 7, S, S] -> flow [B, 2, V / 8, V / 8] in sides of the crop, offset [B, 3, V / 8, V / 8]."""
+        x = self.stem(nn.functional.pixel_unshuffle(shrink(seen, VIEW), 2))
         for down in self.down:
-            skips.append(x)
-            x = down(x)
-        found = []
-        for reduce, up, skip in zip(reversed(self.reduce), reversed(self.up), reversed(skips), strict=True):
-            x = up(resize(reduce(x), skip.shape[-1]) + skip)
-            found.append(x)
-        eighth, quarter, half = found
-        fine = self.fine(torch.cat([resize(self.widen(half), view.shape[-1]), view], dim=1))
-        return self.light(eighth).tanh(), self.flow(quarter).tanh() * FARTHEST, fine
+            skip, x = x, down(x)
+        x = self.up(resize(self.reduce(x), skip.shape[-1]) + skip)
+        flow, light = self.head(x).tanh().split([2, 3], dim=1)
+        return flow * FARTHEST, light * BRIGHTEST
 
 
 def _silent(before: int, after: int) -> nn.Conv2d:

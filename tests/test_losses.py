@@ -84,7 +84,7 @@ def test_a_misspelt_weight_is_refused(weights: dict[str, float]) -> None:
 def test_equal_pictures_cost_nothing() -> None:
     face, hidden = net(crop()), lower_half()
     for terms in (
-        losses.reconstruction(face, face, hidden), losses.ssim(face, face), losses.detail(face, face, hidden),
+        losses.reconstruction(face, face, hidden), losses.ssim(face, face),
         losses.contrastive(face, face * 3),
     ):  # fmt: skip
         assert all(abs(term.item()) < 1e-6 for term in terms.values()), terms
@@ -123,20 +123,22 @@ def test_total_variation_of_a_step() -> None:
     assert value(losses.total_variation(face, hidden)) == pytest.approx(2 / 5), "the seam counts"
 
 
-def test_detail_punishes_blur_and_grain_and_nothing_else() -> None:
-    truth, hidden = crop(), lower_half()
-    faces = {"soft": soft(truth, 1), "softer": soft(truth, 2), "grain": noisy(truth, 15), "dark": truth - 9}
-    cost = {name: value(losses.detail(net(face), net(truth), hidden)) for name, face in faces.items()}
-    assert cost["softer"] > cost["soft"] > 0.3 and cost["grain"] > 0.3 and cost["dark"] < 0.01
-    upper = np.where(np.arange(SIDE)[:, None, None] < SIDE // 2 - 8, soft(truth, 2), truth)
-    assert value(losses.detail(net(upper), net(truth), hidden)) < 1e-6, "outside of the hole it does not look"
+def test_a_flow_is_missed_by_as_much_as_points_are_off() -> None:
+    flow = torch.zeros(2, 2, 8, 8)
+    flow[:, 0, :, 4:] = 0.03  # the right half comes from further right
+    points = torch.tensor([[0.8, 0.2, 0.83, 0.2, 1], [0.8, 0.2, 0.8, 0.25, 1], [0.2, 0.6, 0.22, 0.6, 1], [0.2, 0.6, 1, 1, 0]])
+    assert value(losses.flow_at(flow[:1], points[:1][None])) == pytest.approx(0, abs=1e-6)
+    assert value(losses.flow_at(flow[:1], points[None])) == pytest.approx((0 + 0.08 + 0.02) / 3), "the last does not count"
+    both = torch.stack([points[:2], points[2:]])
+    assert value(losses.flow_at(flow, both)) == pytest.approx((0 + 0.08 + 0.02) / 3), "each point weighs the same"
+    assert value(losses.flow_at(flow, both * torch.tensor([1, 1, 1, 1, 0]))) == 0
 
 
 def test_gradients_reach_the_picture() -> None:
     truth, hidden = net(crop()), lower_half()
     for loss in (
         lambda face: losses.reconstruction(face, truth, hidden), lambda face: losses.ssim(face, truth),
-        lambda face: losses.detail(face, truth, hidden), lambda face: losses.total_variation(face, hidden),
+        lambda face: losses.total_variation(face, hidden),
         lambda face: losses.lpips(face, truth, lpips("alex")),
         lambda face: losses.perceptual_and_style(face, truth, lpips("vgg")),
         lambda face: losses.identity(NET, face, truth),

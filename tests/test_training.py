@@ -29,6 +29,7 @@ from training.faces import Faces  # noqa: E402
 from training.lpips import LPIPS  # noqa: E402
 from training.patterns import Patterns  # noqa: E402
 from training.recipes import RECIPES, WARM_UP, Recipe  # noqa: E402
+from training.samples import InOrder  # noqa: E402
 from training.tasks import FILL, batch_of  # noqa: E402
 from training.train import Run  # noqa: E402
 from unmask_video.models.segmenter import SIZE  # noqa: E402
@@ -61,10 +62,10 @@ def samples_of(recipe: Recipe) -> Any:
 def test_steps_of_every_recipe_lower_its_loss(name: str, tmp_path: Path) -> None:
     run = start(tiny(name), tmp_path)
     run.step = WARM_UP  # before, the rate is too low to see anything
-    batch, terms_of = batch_of(samples_of(run.recipe), range(2), CPU), run.recipe.task.terms(CPU)
+    batch, learn = batch_of(samples_of(run.recipe), range(2), CPU), run.recipe.task.terms(run.plain)
     before, losses = [p.clone() for p in run.mean.parameters()], []
     for _ in range(8):
-        terms = run.advance(batch, terms_of)
+        terms = run.advance(batch, learn)
         losses.append(sum(run.recipe.weights[k] * v for k, v in terms.items()))
     assert losses[-1] < 0.8 * losses[0] and run.step == WARM_UP + 8
     for key, value in run.plain.named_parameters():
@@ -114,6 +115,21 @@ def test_time_ends_training_after_whole_steps(tmp_path: Path) -> None:
     run = start(tiny("segmenter", steps=50), tmp_path)
     train.train(run, samples_of(run.recipe), 0)
     assert run.step == 1 and start(run.recipe, tmp_path).step == 1
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_every_number_comes_once_and_in_order(processes: int) -> None:
+    def part(rank: int, start: int) -> list[int]:
+        order = InOrder(first=4 * processes * start, steps=5 - start, batch=4, rank=rank, processes=processes)
+        assert len(list(order)) == len(order)
+        return list(order)
+
+    whole = [part(rank, 0) for rank in range(processes)]
+    for step in range(5):  # one after the other: then a run that stops has seen all that came before
+        together = [n for numbers in whole for n in numbers[4 * step : 4 * step + 4]]
+        assert together == list(range(4 * processes * step, 4 * processes * (step + 1)))
+    assert [part(rank, 3) for rank in range(processes)] == [numbers[12:] for numbers in whole], "goes on exactly"
+    assert part(0, 5) == []
 
 
 # --- the command ----------------------------------------------------------------------------------

@@ -78,7 +78,10 @@ class MobileFaceNet(torch.nn.Module):
         self.steps, constants = read(load_bytes("mobilefacenet"))
         self.names = [name for name, value in constants.items() if value.is_floating_point()]
         for k, name in enumerate(self.names):
-            self.register_buffer(f"constant{k}", constants[name])
+            value = constants[name]
+            # On CPUs its many 1x1 convolutions take half the time if channels lie last.
+            kind = torch.channels_last if value.ndim == 4 else torch.contiguous_format
+            self.register_buffer(f"constant{k}", value.contiguous(memory_format=kind))
         # Shapes stay plain numbers: on a GPU, reading them from tensors would make every call wait.
         self.shapes = {name: value.tolist() for name, value in constants.items() if not value.is_floating_point()}
 

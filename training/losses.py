@@ -17,9 +17,7 @@ from training.lpips import LPIPS
 Terms = dict[str, Tensor]
 """Scalars by name; the names are the keys of a recipe's weights."""
 SIGMA, RADIUS = 1.5, 5
-"""Of the Gaussian of `ssim` and `detail`, in pixels: 11 x 11, as Wang et al. have it."""
-FLAT = 1e-5
-"""Added to energies before their logarithm: an amplitude of 0.4 in 0..255, below anything that is seen."""
+"""Of the Gaussian of `ssim`, in pixels: 11 x 11, as Wang et al. have it."""
 
 
 def weighted(terms: Terms, weights: dict[str, float]) -> Tensor:
@@ -101,17 +99,17 @@ def total_variation(face: Tensor, hidden: Tensor) -> Terms:
     return {"tv": (across + down).mean()}
 
 
-def detail(face: Tensor, truth: Tensor, hidden: Tensor) -> Terms:
-    """|log ratio| of high-frequency energy in the hole, picture by picture: punishes blur, and grain just as much.
+def flow_at(flow: Tensor, points: Tensor) -> Terms:
+    """How far a flow misses the points of the face, in sides of the crop (L1 of x plus L1 of y).
 
-    The energy is the mean square of what a Gaussian of 1.5 px takes away. It says how much detail there is, not
-    where, so it goes beside a loss that does.
+    Args:
+        flow: [B, 2, h, w] in sides of the crop, x first: what is at a place comes from place plus flow.
+        points: [B, N, 5]: where a point is to be, x, y in 0..1; where it is now, x, y; whether it counts, 1 or 0.
     """
-    levels = []
-    for picture in (face.float(), truth.float()):
-        fine = picture - _gaussian(F.pad(picture, (RADIUS,) * 4, mode="reflect"))
-        levels.append((_mean_where(fine.square(), hidden) + FLAT).log())
-    return {"detail": (levels[0] - levels[1]).abs().mean()}
+    there, now, counts = points.split([2, 2, 1], dim=2)
+    found = F.grid_sample(flow, there[:, None] * 2 - 1, padding_mode="border", align_corners=False)[:, :, 0]
+    missed = (found.transpose(1, 2) - (now - there)).abs().sum(2, keepdim=True)
+    return {"flow": (missed * counts).sum() / counts.sum().clamp(min=1)}
 
 
 def identity(net: MobileFaceNet, face: Tensor, truth: Tensor) -> Terms:

@@ -22,8 +22,11 @@ TEMPLATE_TURN = 0.4
 """Sine of the head's turn up to which a flat template still looks worn."""
 INNER = [4, 5, 195, 1, 2, 0, 17, 200, 199, 50, 280, 205, 425, 187, 411, 61, 291, 57, 287, 18]
 """Points within a mask, which it must cover even in profile."""
-CLOTH = [(235, 240, 242), (245, 245, 245), (210, 215, 220), (150, 195, 225), (130, 180, 215), (95, 150, 200), (120, 190, 170), (30, 30, 34), (120, 120, 125),
-         (225, 170, 185), (20, 40, 90), (200, 30, 45), (225, 205, 180), (160, 120, 90), (240, 235, 215)]  # fmt: skip
+CLOTH = [
+    (235, 240, 242), (245, 245, 245), (210, 215, 220), (150, 195, 225), (130, 180, 215), (95, 150, 200),
+    (120, 190, 170), (30, 30, 34), (120, 120, 125), (225, 170, 185), (20, 40, 90), (200, 30, 45),
+    (225, 205, 180), (160, 120, 90), (240, 235, 215),
+]  # fmt: skip
 """Usual colours of masks, RGB."""
 
 
@@ -51,7 +54,7 @@ def draw(
     if rng.random() < 0.15:
         out, fingers = hand(out, image, landmarks, rng)
         alpha = alpha * (1 - fingers)
-    return out.clip(0, 255).astype(np.uint8), alpha.clip(0, 1).astype(np.float32)
+    return out.clip(0, 255).round().astype(np.uint8), alpha.clip(0, 1).astype(np.float32)
 
 
 def put_on(

@@ -43,7 +43,7 @@ def load_patterns(tar: Path) -> Patterns:
             data = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}
         listing = next(v for k, v in data.items() if k.endswith("masks.cfg")).decode()
     except (tarfile.TarError, EOFError, StopIteration):
-        raise ValueError(f"{tar} is no tar of mask templates; it needs masks.cfg and templates/, as MaskTheFace has them") from None
+        raise ValueError(f"{tar} is no tar of mask templates; it needs masks.cfg and templates/ as MaskTheFace has") from None
     config = configparser.ConfigParser()
     config.read_string(listing)
     decode = lambda raw: cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)  # noqa: E731

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
 
+from training.losses import Terms
 from training.tasks import FILL, SEGMENT, Task
 from unmask_video.models.segmenter import Segmenter
 from unmask_video.models.swift import Swift
+
+WARM_UP = 200
+"""Steps in which the rate of `cosine` rises."""
+LAST = 0.02
+"""Share of the rate that `cosine` ends with."""
+
+
+def cosine(step: int, steps: int) -> float:
+    """Share of the rate at a step of all steps: up in `WARM_UP` steps, then down to `LAST` of it."""
+    return min(1.0, (step + 1) / WARM_UP) * (LAST + (1 - LAST) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2)
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """What learns to tell painted faces from real ones, beside the network."""
+
+    network: Callable[[], nn.Module]
+    rate: float
+    fool: Callable[[Tensor], Terms]
+    """The network's term, of the adversary's logits of what it painted."""
+    judge: Callable[[Tensor, Tensor], Terms]
+    """The adversary's own term, of its logits of real and of painted pictures."""
 
 
 @dataclass(frozen=True)
@@ -21,20 +45,25 @@ class Recipe:
     network: Callable[[], nn.Module]
     task: Task
     weights: dict[str, float]
-    """Of each term of the loss."""
+    """Of each term of the network's loss."""
     size: int
     """Pixels of a sample."""
     batch: int
     """Samples a step and process."""
     steps: int
     rate: float
-    """AdamW's learning rate after `WARM_UP` steps; falls to `LAST` of it as a cosine over the steps."""
+    """AdamW's learning rate."""
     average: float
     """Share of itself that the moving average of the parameters keeps each step; the average is what ships."""
+    adversary: Adversary | None = None
+    schedule: Callable[[int, int], float] = cosine
+    """Share of the rate, the adversary's too, at a step of all steps."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay: float = 0.01
+    """AdamW's weight decay; 0 makes it Adam."""
+    part: str = ""
+    """What of the network learns: a submodule's name, or all of it."""
 
-
-WARM_UP = 200
-LAST = 0.02
 
 SEGMENTER = Recipe(
     name="segmenter",
@@ -51,17 +80,17 @@ SWIFT = Recipe(
     name="swift",
     network=Swift,
     task=FILL,
-    weights={"hole": 1.0, "valid": 0.0, "lpips": 2.0, "detail": 0.1},
+    weights={"hole": 1.0, "valid": 0.0, "lpips": 2.0, "flow": 5.0},
     size=256,
     batch=32,
     steps=100_000,
-    rate=5e-4,
+    rate=1e-3,
     average=0.999,
 )
 RECIPES: dict[str, Recipe] = {
     "segmenter": SEGMENTER,
     "segmenter-cpu": replace(SEGMENTER, batch=16, steps=9_000),
     "swift": SWIFT,
-    "swift-cpu": replace(SWIFT, size=192, batch=8, steps=5_000, average=0.998),
+    "swift-cpu": replace(SWIFT, size=128, batch=16, steps=5_000, average=0.998),
 }
 """What the first argument of `training.train` may be; each `-cpu` takes under an hour on two cores."""

@@ -11,12 +11,16 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from training import losses
+from training.losses import Terms
 from training.lpips import LPIPS
 from training.samples import FillSamples, SegmenterSamples
 from unmask_video.models.layers import to_net
 
 Batch = dict[str, Tensor]
-Terms = dict[str, Tensor]
+Shown = tuple[Tensor, Tensor, Tensor]
+"""What an adversary looks at: painted and real pictures [B, 3, S, S] in -1..1, and what they were painted from."""
+Learn = Callable[[nn.Module, Batch], tuple[Terms, Shown | None]]
+"""The loss's terms of a network and a batch, and what an adversary is shown of it."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,8 @@ class Task:
     """One kind of network."""
 
     samples: Callable[..., SegmenterSamples | FillSamples]
-    terms: Callable[[torch.device], Callable[[nn.Module, Batch], Terms]]
-    """Made once a run: the loss's terms of a network and a batch."""
+    terms: Callable[[nn.Module], Learn]
+    """Made once a run, of the whole network, on its device; what learns may be a part of it."""
     score: Callable[[nn.Module, Batch], dict[str, Tensor]]
     """Of a held-out batch, each [N]; their means are told at the end."""
     picture: Callable[[nn.Module, Batch], Tensor]
@@ -36,10 +40,14 @@ def batch_of(samples: SegmenterSamples | FillSamples, numbers: range, device: to
     return {k: v.to(device) for k, v in default_collate([samples[n] for n in numbers]).items()}
 
 
-def segment_terms(device: torch.device) -> Callable[[nn.Module, Batch], Terms]:
-    def terms(network: nn.Module, batch: Batch) -> Terms:
+def device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def segment_terms(whole: nn.Module) -> Learn:
+    def terms(network: nn.Module, batch: Batch) -> tuple[Terms, None]:
         logits, presence = network(_bytes(batch["image"]))
-        return losses.segmentation(logits, presence, batch["mask"] / 255, batch["present"])
+        return losses.segmentation(logits, presence, batch["mask"] / 255, batch["present"]), None
 
     return terms
 
@@ -61,14 +69,15 @@ def segment_picture(network: nn.Module, batch: Batch) -> Tensor:
     return torch.cat([batch["image"].float(), *(m.expand(-1, 3, -1, -1) for m in masks)], dim=3)
 
 
-def fill_terms(device: torch.device) -> Callable[[nn.Module, Batch], Terms]:
-    lpips = LPIPS("alex").to(device)
+def fill_terms(whole: nn.Module) -> Learn:
+    lpips = LPIPS("alex").to(device_of(whole))
 
-    def terms(network: nn.Module, batch: Batch) -> Terms:
-        face, truth, hidden = _filled(network, batch)
+    def terms(network: nn.Module, batch: Batch) -> tuple[Terms, None]:
+        found, (truth, hidden) = network.stages(*_given(network, batch)), _wanted(batch)
+        face = found["face"]
         pasted = truth + (face - truth) * hidden
-        parts = losses.reconstruction(face, truth, hidden) | losses.detail(face, truth, hidden)
-        return parts | losses.lpips(_window(pasted), _window(truth), lpips)
+        parts = losses.reconstruction(face, truth, hidden) | losses.flow_at(found["flow"], batch["points"])
+        return parts | losses.lpips(_window(pasted), _window(truth), lpips), None
 
     return terms
 
@@ -90,10 +99,17 @@ def fill_picture(network: nn.Module, batch: Batch) -> Tensor:
 
 def _filled(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Face and truth in -1..1, hidden in 0..1."""
-    hidden = batch["hidden"] / 255
-    given = {k: _bytes(batch[k]) for k in ("image", "warped", "reference")} | {"hidden": hidden}
-    face = network(*(given[name] for name in network.inputs))
-    return to_net(face), to_net(batch["truth"]), hidden
+    return to_net(network(*_given(network, batch))), *_wanted(batch)
+
+
+def _given(network: nn.Module, batch: Batch) -> list[Tensor]:
+    given = {k: _bytes(batch[k]) for k in ("image", "warped", "reference")} | {"hidden": batch["hidden"] / 255}
+    return [given[name] for name in network.inputs]
+
+
+def _wanted(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Truth in -1..1, hidden in 0..1."""
+    return to_net(batch["truth"]), batch["hidden"] / 255
 
 
 def _window(picture: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,14 +35,43 @@ from training.export import export, load_parameters
 from training.faces import Faces, person
 from training.losses import weighted
 from training.patterns import Patterns, load_patterns
-from training.recipes import LAST, RECIPES, WARM_UP, Recipe
+from training.recipes import RECIPES, Recipe
 from training.samples import InOrder
-from training.tasks import Batch, Terms, batch_of, mean_scores
+from training.tasks import Batch, Learn, batch_of, mean_scores
 
 SAVE_EVERY, TELL_EVERY = 200, 100
 """Steps."""
 SCORED = 608
 """Held-out samples that the score is told of."""
+
+
+@dataclass
+class Learner:
+    """A network that learns."""
+
+    plain: torch.nn.Module
+    network: torch.nn.Module
+    """`plain`, as Fabric runs it."""
+    optimiser: torch.optim.Optimizer
+    rate: float
+    """The highest."""
+
+    @staticmethod
+    def make(fabric: Fabric, plain: torch.nn.Module, recipe: Recipe, rate: float) -> Learner:
+        rates = {"lr": rate, "betas": recipe.betas, "weight_decay": recipe.decay}
+        network, optimiser = fabric.setup(plain, torch.optim.AdamW(plain.parameters(), **rates))
+        if hasattr(plain, "stages"):
+            network.mark_forward_method("stages")
+        return Learner(plain, network, optimiser, rate)
+
+    def learn(self, fabric: Fabric, loss: torch.Tensor, share: float) -> None:
+        """One step at a share of the rate."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate * share
+        self.optimiser.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(self.network, self.optimiser, max_norm=1.0)
+        self.optimiser.step()
 
 
 @dataclass
@@ -53,11 +82,12 @@ class Run:
     recipe: Recipe
     checkpoint: Path
     plain: torch.nn.Module
-    network: torch.nn.Module
-    """`plain`, as Fabric runs it."""
+    """All of the network, whatever part of it learns."""
     mean: AveragedModel
     """The moving average of its parameters: what ships."""
-    optimiser: torch.optim.Optimizer
+    painter: Learner
+    judge: Learner | None
+    """The adversary, where the recipe has one."""
     step: int = 0
     samples: int = 0
     """Seen by all processes."""
@@ -71,19 +101,23 @@ class Run:
         if parameters:
             load_parameters(plain, parameters.read_bytes())
         mean = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-        network, optimiser = fabric.setup(plain, torch.optim.AdamW(plain.parameters(), recipe.rate))
-        run = Run(fabric, recipe, checkpoint, plain, network, mean.to(fabric.device), optimiser)
+        painter, judge = Learner.make(fabric, plain.get_submodule(recipe.part), recipe, recipe.rate), None
+        if recipe.adversary:
+            judge = Learner.make(fabric, recipe.adversary.network(), recipe, recipe.adversary.rate)
+        run = Run(fabric, recipe, checkpoint, plain.to(fabric.device), mean.to(fabric.device), painter, judge)
         if checkpoint.exists():
             state = run.state()
             try:
                 fabric.load(checkpoint, state)
             except (RuntimeError, KeyError, EOFError, UnpicklingError):
-                raise ValueError(f"{checkpoint} is damaged or of another network; move it away, or choose another --run") from None
+                raise ValueError(f"{checkpoint} is damaged or of another network; move it away or give another --run") from None
             run.step, run.samples, run.seconds = (state[k] for k in ("step", "samples", "seconds"))
         return run
 
     def state(self) -> dict[str, Any]:
-        parts = {"network": self.network, "mean": self.mean, "optimiser": self.optimiser}
+        parts = {"network": self.plain, "mean": self.mean, "optimiser": self.painter.optimiser}
+        if self.judge:
+            parts |= {"judge": self.judge.network, "judge_optimiser": self.judge.optimiser}
         return parts | {"step": self.step, "samples": self.samples, "seconds": self.seconds}
 
     def save(self) -> None:
@@ -93,19 +127,26 @@ class Run:
         if self.fabric.is_global_zero:
             fresh.replace(self.checkpoint)
 
-    def advance(self, batch: Batch, terms_of: Callable[..., Terms]) -> dict[str, float]:
-        """One step; the terms of its loss."""
-        warm, share = min(1.0, (self.step + 1) / WARM_UP), self.step / self.recipe.steps
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.rate * warm * (LAST + (1 - LAST) * (1 + math.cos(math.pi * min(share, 1))) / 2)
-        terms = terms_of(self.network, batch)
-        self.optimiser.zero_grad()
-        self.fabric.backward(weighted(terms, self.recipe.weights))
-        self.fabric.clip_gradients(self.network, self.optimiser, max_norm=1.0)
-        self.optimiser.step()
+    def advance(self, batch: Batch, learn: Learn) -> dict[str, float]:
+        """One step of the network, and one of its adversary; the terms of their losses."""
+        recipe, share = self.recipe, self.recipe.schedule(self.step, self.recipe.steps)
+        terms, shown = learn(self.painter.network, batch)
+        if self.judge:
+            painted, real, given = shown
+            self.judge.plain.requires_grad_(False)
+            with self.fabric.autocast():
+                terms |= recipe.adversary.fool(self.judge.plain(painted, given))
+            self.judge.plain.requires_grad_(True)
+        self.painter.learn(self.fabric, weighted(terms, recipe.weights), share)
+        if self.judge:
+            # Both in one pass: between two, spectral norms would move on, which backward does not allow.
+            logits = self.judge.network(torch.cat([real, painted.detach()]), torch.cat([given, given]))
+            judged = recipe.adversary.judge(*logits.chunk(2))
+            self.judge.learn(self.fabric, sum(judged.values()), share)
+            terms |= judged
         self.mean.update_parameters(self.plain)
         self.step += 1
-        self.samples += self.recipe.batch * self.fabric.world_size
+        self.samples += recipe.batch * self.fabric.world_size
         return {name: value.item() for name, value in terms.items()}
 
 
@@ -121,10 +162,10 @@ def train(run: Run, samples: Dataset, minutes: float) -> None:
         DataLoader(samples, recipe.batch, sampler=order, num_workers=workers, prefetch_factor=4),
         use_distributed_sampler=False,
     )
-    terms_of, began, told = recipe.task.terms(fabric.device), time.monotonic(), {}
+    learn, began, told = recipe.task.terms(run.plain), time.monotonic(), {}
     before = run.seconds
     for batch in loader:
-        terms = run.advance(batch, terms_of)
+        terms = run.advance(batch, learn)
         run.seconds = before + time.monotonic() - began
         told = {k: 0.98 * told.get(k, v) + 0.02 * v for k, v in terms.items()}
         if run.step % TELL_EVERY == 0 or run.step == recipe.steps:
@@ -170,7 +211,7 @@ def score(run: Run, held_out: Dataset, picture: Path | None, count: int = SCORED
 @click.option("--patterns", type=click.Path(exists=True, path_type=Path), help="Tar of mask templates (MaskTheFace's layout).")
 @click.option("--start", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Parameters to start from: an ONNX file of this network, for one in models/weights/.")
-@click.option("--run", type=click.Path(path_type=Path, file_okay=False), help="Folder for what is written; runs/RECIPE if not given.")
+@click.option("--run", type=click.Path(path_type=Path, file_okay=False), help="Folder for what is written; else runs/RECIPE.")
 @click.option("--minutes", default=math.inf, type=click.FloatRange(0), help="Stop after so long; the same command goes on.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the whole training in place of the recipe's.")
 @click.option("--batch", type=click.IntRange(1), help="Samples a step and process, in place of the recipe's.")

@@ -53,7 +53,9 @@ def _grey_offset(frame: Frame) -> float:
     return float(offset[0] + matrix[0, 1:].sum() * neutral)
 
 
-def resample(picture: np.ndarray, to_picture: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+def resample(
+    picture: np.ndarray, to_picture: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_REPLICATE
+) -> np.ndarray:
     """Pull `picture` through an affine (from the result's pixels to its own), without aliasing.
 
     `size` is (width, height) of the result. Shrinking by two or more averages areas first.

@@ -89,7 +89,7 @@ def _decide(past: deque[Seen], ahead: deque[Seen], worn: dict[int, bool]) -> See
     """The oldest frame ahead, each face with the mask that its neighbours in time agree on."""
     frame, faces = ahead[0]
     decided = []
-    for face, mask in faces:
+    for face, _ in faces:
         around = [*past, *list(ahead)[: REACH + 1]]
         now = len(past)
         same = {k: m for k, (_, fs) in enumerate(around) for f, m in fs if f.track_id == face.track_id}
