@@ -46,11 +46,13 @@ class Swift(nn.Module):
         return to_bytes(self.stages(image, hidden, warped)["face"])
 
     def stages(self, image: Tensor, hidden: Tensor, warped: Tensor) -> dict[str, Tensor]:
-        """face [B, 3, S, S], where black is -1 and white 1; flow [B, 2, V / 8, V / 8] in sides of the crop."""
+        """face [B, 3, S, S], where black is -1 and white 1; flow [B, 2, V / 8, V / 8] in sides of the crop;
+        light [B, 3, V / 8, V / 8], the offset.
+        """
         warped = to_net(warped)
         flow, light = self.plan(torch.cat([to_net(image) * (1 - hidden), warped, hidden], dim=1))
         size = image.shape[-1]
-        return {"face": move(warped, resize(flow, size)) + resize(light, size), "flow": flow}
+        return {"face": move(warped, resize(flow, size)) + resize(light, size), "flow": flow, "light": light}
 
     def plan(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """seen [B, 7, S, S] -> flow [B, 2, V / 8, V / 8] in sides of the crop, offset [B, 3, V / 8, V / 8]."""

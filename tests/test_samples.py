@@ -252,8 +252,7 @@ def test_fill_samples_start_from_the_reference() -> None:
         away = {k: np.abs(sample[k].astype(int) - sample["truth"])[:, hole].mean() for k in ("image", "warped")}
         better.append(away["warped"] / away["image"])
         there, now, counts = np.split(sample["points"] * [128, 128, 128, 128, 1], [2, 4], axis=1)
-        told = now[counts[:, 0] > 0] - there[counts[:, 0] > 0]
-        assert len(told) > 60 and sample["hidden"][0][tuple(there[counts[:, 0] > 0].astype(int).T[::-1])].min() > 127
+        assert counts.sum() > 60 and sample["hidden"][0][tuple(there[counts[:, 0] > 0].astype(int).T[::-1])].min() > 127
         # Each point has the colour there, in the truth, that it has now, in what the network starts from.
         maps = {k: (p - 0.5).astype(np.float32) for k, p in (("there", there), ("now", now))}
         true, before, after = (
@@ -261,7 +260,7 @@ def test_fill_samples_start_from_the_reference() -> None:
             for k, place in (("truth", "there"), ("warped", "there"), ("warped", "now"))
         )
         errors.append([np.abs(p - true).mean() for p in (before, after)])
-    assert np.median(better) < 0.3 and max(better) < 0.8
+    assert np.median(better) < 0.4 and max(better) < 0.8
     assert np.mean(errors, axis=0)[1] < 0.8 * np.mean(errors, axis=0)[0]
 
 

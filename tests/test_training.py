@@ -23,14 +23,15 @@ pytest.importorskip("lightning.fabric")
 
 from lightning.fabric import Fabric  # noqa: E402
 
-from training import train  # noqa: E402
+from training import losses, train  # noqa: E402
 from training.checkpoint import register  # noqa: E402
+from training.discriminator import Discriminator  # noqa: E402
 from training.faces import Faces  # noqa: E402
 from training.lpips import LPIPS  # noqa: E402
 from training.patterns import Patterns  # noqa: E402
-from training.recipes import RECIPES, WARM_UP, Recipe  # noqa: E402
+from training.recipes import RECIPES, WARM_UP, Adversary, Recipe  # noqa: E402
 from training.samples import InOrder  # noqa: E402
-from training.tasks import FILL, batch_of  # noqa: E402
+from training.tasks import FILL, Batch, Learn, batch_of  # noqa: E402
 from training.train import Run  # noqa: E402
 from unmask_video.models.segmenter import SIZE  # noqa: E402
 from unmask_video.runtime import open_session  # noqa: E402
@@ -63,11 +64,11 @@ def test_steps_of_every_recipe_lower_its_loss(name: str, tmp_path: Path) -> None
     run = start(tiny(name), tmp_path)
     run.step = WARM_UP  # before, the rate is too low to see anything
     batch, learn = batch_of(samples_of(run.recipe), range(2), CPU), run.recipe.task.terms(run.plain)
-    before, losses = [p.clone() for p in run.mean.parameters()], []
+    before, sums = [p.clone() for p in run.mean.parameters()], []
     for _ in range(8):
         terms = run.advance(batch, learn)
-        losses.append(sum(run.recipe.weights[k] * v for k, v in terms.items()))
-    assert losses[-1] < 0.8 * losses[0] and run.step == WARM_UP + 8
+        sums.append(sum(run.recipe.weights[k] * v for k, v in terms.items()))
+    assert sums[-1] < 0.8 * sums[0] and run.step == WARM_UP + 8
     for key, value in run.plain.named_parameters():
         assert value.grad is not None and torch.isfinite(value.grad).all() and value.grad.any(), f"{key} learns nothing"
     assert any((a != b).any() for a, b in zip(before, run.mean.parameters(), strict=True)), "the average follows"
@@ -109,6 +110,57 @@ def test_stopped_training_goes_on_as_if_it_had_not(name: str, tmp_path: Path, mo
     assert all(same(whole[part], broken[part]) for part in ("network", "mean", "optimiser"))
     fresh = start(recipe, tmp_path)
     assert not same(fresh.plain.state_dict(), whole["network"]), "and there was something to learn"
+
+
+def shows_its_face(whole: torch.nn.Module) -> Learn:
+    """What `swift` learns, without LPIPS, shown to an adversary."""
+
+    def learn(network: torch.nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
+        truth, hidden = batch["truth"] / 127.5 - 1, batch["hidden"] / 255
+        face = network.stages(*(batch[k].float() for k in ("image", "hidden", "warped")))["face"]
+        return {"hole": ((face - truth) * hidden).abs().mean()}, (face, truth, hidden)
+
+    return learn
+
+
+def against_an_adversary(**changes: Any) -> Recipe:
+    adversary = Adversary(
+        partial(Discriminator, 4, (8, 8), 3), 1e-2, losses.hinge_generator, losses.hinge_discriminator
+    )
+    task = replace(FILL, terms=shows_its_face)
+    weights = {"hole": 1.0, "adversarial": 1.0}
+    return replace(RECIPES["swift"], size=64, batch=2, task=task, weights=weights, adversary=adversary, **changes)
+
+
+def test_an_adversary_learns_beside_the_network(tmp_path: Path) -> None:
+    """Alone it learns to tell the two apart; while the network learns from it, it is not moved by that."""
+    run = start(against_an_adversary(), tmp_path)
+    run.step = WARM_UP
+    batch, learn = batch_of(samples_of(run.recipe), range(2), CPU), run.recipe.task.terms(run.plain)
+    judge, painter = run.judge.plain, run.painter.plain
+    held = [p.clone() for p in judge.parameters()]
+    run.judge.rate = 0.0
+    told = run.advance(batch, learn)
+    assert set(told) == {"hole", "adversarial", "discriminator"}
+    assert all(torch.equal(a, b) for a, b in zip(held, judge.parameters(), strict=True)), "it moves at its own rate only"
+    assert painter.head.weight.grad.any(), "and what it says reaches the network"
+    run.judge.rate, run.painter.rate = 1e-2, 0.0
+    told = [run.advance(batch, learn)["discriminator"] for _ in range(30)]
+    assert told[-1] < 0.9 * told[0]
+    run.save()
+    again = start(run.recipe, tmp_path)
+    assert same(dict(again.judge.plain.state_dict()), dict(judge.state_dict()))
+    assert same(again.judge.optimiser.state_dict()["state"], run.judge.optimiser.state_dict()["state"])
+
+
+def test_a_part_of_a_network_learns_and_the_rest_stays(tmp_path: Path) -> None:
+    run = start(replace(against_an_adversary(), part="head", adversary=None, weights={"hole": 1.0}), tmp_path)
+    run.step = WARM_UP
+    batch = batch_of(samples_of(run.recipe), range(2), CPU)
+    learn, before = run.recipe.task.terms(run.plain), {k: v.clone() for k, v in run.plain.state_dict().items()}
+    run.advance(batch, lambda head, given: (learn(run.plain, given)[0], None))
+    moved = {k.split(".")[0] for k, v in run.plain.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved == {"head"}
 
 
 def test_time_ends_training_after_whole_steps(tmp_path: Path) -> None:

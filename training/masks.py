@@ -66,12 +66,14 @@ def put_on(
     if rng.random() < 0.7:
         alpha = np.maximum(alpha, straps(landmarks, shape, size, rng))
     alpha = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.4, 1.0) * size / 192)
-    shadow = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(1, 4) * size / 192) * rng.uniform(0, 0.45)
+    # Half of them throw none, as in even light: a network must look whether the skin beside a mask is in its shadow.
+    dark = rng.uniform(0, 0.45) if rng.random() < 0.5 else 0.0
+    shadow = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(1, 4) * size / 192) * dark
     down = int(rng.integers(0, 4))
     shadow = np.vstack([shadow[:1].repeat(down, axis=0), shadow[: size - down]])[..., None]
     opaque = rng.uniform(0.9, 1.0) if rng.random() < 0.2 else 1.0
-    dark = image * (1 - shadow)
-    return dark + (cloth - dark) * (alpha * opaque)[..., None], alpha
+    under = image * (1 - shadow)
+    return under + (cloth - under) * (alpha * opaque)[..., None], alpha
 
 
 @dataclass(frozen=True)

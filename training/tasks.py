@@ -73,10 +73,12 @@ def fill_terms(whole: nn.Module) -> Learn:
     lpips = LPIPS("alex").to(device_of(whole))
 
     def terms(network: nn.Module, batch: Batch) -> tuple[Terms, None]:
-        found, (truth, hidden) = network.stages(*_given(network, batch)), _wanted(batch)
+        found, (truth, hidden) = network.stages(*given_to(network, batch)), wanted(batch)
         face = found["face"]
         pasted = truth + (face - truth) * hidden
         parts = losses.reconstruction(face, truth, hidden) | losses.flow_at(found["flow"], batch["points"])
+        # A price on all light lets a network that is not sure leave it alone.
+        parts |= {"light": found["light"].abs().mean()}
         return parts | losses.lpips(_window(pasted), _window(truth), lpips), None
 
     return terms
@@ -99,15 +101,15 @@ def fill_picture(network: nn.Module, batch: Batch) -> Tensor:
 
 def _filled(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Face and truth in -1..1, hidden in 0..1."""
-    return to_net(network(*_given(network, batch))), *_wanted(batch)
+    return to_net(network(*given_to(network, batch))), *wanted(batch)
 
 
-def _given(network: nn.Module, batch: Batch) -> list[Tensor]:
+def given_to(network: nn.Module, batch: Batch) -> list[Tensor]:
     given = {k: _bytes(batch[k]) for k in ("image", "warped", "reference")} | {"hidden": batch["hidden"] / 255}
     return [given[name] for name in network.inputs]
 
 
-def _wanted(batch: Batch) -> tuple[Tensor, Tensor]:
+def wanted(batch: Batch) -> tuple[Tensor, Tensor]:
     """Truth in -1..1, hidden in 0..1."""
     return to_net(batch["truth"]), batch["hidden"] / 255
 
