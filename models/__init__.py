@@ -38,6 +38,7 @@ FILES: dict[str, WeightsFile] = _listed()
 
 MODELS: dict[str, str] = {
     "tps": "no network: the reference photo, warped by a thin-plate spline and relit",
+    "swift": "what tps gives, put where it belongs and into the face's light by a small network; works without a photo, too",
 }
 """What `--model` may name, and what it is in one line."""
 

@@ -19,7 +19,7 @@ WIDTHS = (48, 64, 96, 128)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the view."""
 FARTHEST = 0.08
 """Longest flow in sides of the crop."""
-BRIGHTEST = 0.5
+BRIGHTEST = 0.25
 """Largest offset, where black is -1 and white 1."""
 
 

@@ -262,15 +262,17 @@ def test_wrong_words_get_one_sentence_before_any_work(tmp_path: Path, monkeypatc
 # --- with the project's shared data ---------------------------------------------------------------
 
 
-def test_tps_stands_above_telea_on_the_london_pairs() -> None:
-    models = {name: FLOORS[name] for name in ("telea", "tps")}
+def test_swift_stands_above_tps_and_tps_above_telea_on_the_london_pairs() -> None:
+    models = {name: evaluate.load_model(name, 256) for name in ("telea", "tps", "swift")}
     with open_photos(shared("pairs-london-eval.tar")) as photos:
         chosen = Photos(tuple(sorted(photos.people)[::5]), photos.read)
         cases = Cases(chosen, segmenter=ellipse)
         given = (replace(case, masks={"true": case.masks["true"]}) for case in cases)
-        telea, tps = evaluate.evaluate(models, given).lines()
-    assert telea["cases"] == tps["cases"] == 20 and not cases.skipped
-    print(f"\nin the hole: telea {telea['hole_psnr']:.2f} dB, tps {tps['hole_psnr']:.2f} dB;", end=" ")
-    print(f"LPIPS {telea['lpips_alex']:.4f}, {tps['lpips_alex']:.4f}: {tps['lpips_alex'] / telea['lpips_alex']:.3f} of it")
+        telea, tps, swift = evaluate.evaluate(models, given).lines()
+    assert telea["cases"] == tps["cases"] == swift["cases"] == 20 and not cases.skipped
+    for name, line in {"telea": telea, "tps": tps, "swift": swift}.items():
+        print(f"\n{name}: {line['hole_psnr']:.2f} dB in the hole, LPIPS {line['lpips_alex']:.4f}", end="")
     assert tps["hole_psnr"] >= telea["hole_psnr"] + 6
     assert tps["lpips_alex"] <= 0.27 * telea["lpips_alex"]
+    assert swift["hole_psnr"] >= tps["hole_psnr"] + 0.5 and swift["lpips_vgg"] <= tps["lpips_vgg"]
+    assert 0.9 <= swift["high_frequency_ratio"] / tps["high_frequency_ratio"] <= 1.1, "and that not by blur"

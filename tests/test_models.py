@@ -192,6 +192,15 @@ def test_a_network_of_one_size_fills_a_film(photos: list[str], folder: Path, mon
         assert "invented" in told.warnings[0] and "invented" in told.summary()
 
 
+@pytest.mark.parametrize("photos", [["face.png"], []], ids=["with a photo", "without"])
+def test_swift_fills_a_film(photos: list[str], folder: Path) -> None:
+    told = unmask(
+        folder / "in.mp4", folder / "out.mp4", reference=[folder / p for p in photos], options=Options(model="swift")
+    )
+    assert told.filled >= 0.9 * COUNT and not told.kept and len(told.warnings) == (0 if photos else 1)
+    assert facts(folder / "out.mp4").times == facts(folder / "in.mp4").times
+
+
 # --- refused --------------------------------------------------------------------------------------
 
 GIVES_IMAGE = "Identity image -> face"

@@ -7,7 +7,8 @@ Every picture's best face is found, measured and aligned as `unmask_video` does 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ import numpy as np
 from training.faces import Faces
 from training.photos import decode, open_photos
 from unmask_video.detect import detect
-from unmask_video.errors import UnmaskError
+from unmask_video.errors import BadOption, UnmaskError
 from unmask_video.face import CANONICAL, OUTLINE, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert
@@ -28,17 +29,22 @@ SIZE = 192
 """Pixels of a kept crop."""
 FRONTAL = 0.15
 """Sine of the head's turn up to which a face counts as frontal."""
+SCORED_ON = frozenset(line.split()[0] for line in Path(__file__).with_name("london.sha256").read_text().splitlines())
+"""sha256 of each file of the Face Research Lab London set's pairs: what is scored on them must never have seen them."""
 
 
-def pictures(source: Path) -> Iterator[tuple[str, np.ndarray]]:
+def pictures(source: Path, refused: Collection[str] = ()) -> Iterator[tuple[str, np.ndarray]]:
     """(name, uint8 [h, w, 3] RGB) of every photo in a folder or a tar; broken ones are left out.
 
     Raises:
-        BadOption: the source holds no photos, or is no whole tar.
+        BadOption: the source holds no photos, or is no whole tar, or a file's sha256 is one of those refused.
     """
     with open_photos(source) as photos:
         for name in (name for names in photos.people for name in names):
-            rgb = decode(photos.read(name))
+            data = photos.read(name)
+            if hashlib.sha256(data).hexdigest() in refused:
+                raise BadOption(f"{name} in {source.name} is one of the photos that models are scored on; leave them out")
+            rgb = decode(data)
             if rgb is not None:
                 yield name, rgb
 
@@ -53,10 +59,16 @@ def measure_face(frame: Frame, measure: Measure) -> np.ndarray | None:
     return landmarks if score > 0.5 else None
 
 
-def cut_faces(source: Path, size: int = SIZE) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(name, crop uint8 [size, size, 3], landmarks float32 [468, 3] in it) of every picture with a face."""
+def cut_faces(
+    source: Path, size: int = SIZE, refused: Collection[str] = ()
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(name, crop uint8 [size, size, 3], landmarks float32 [468, 3] in it) of every picture with a face.
+
+    Raises:
+        BadOption: as `pictures`.
+    """
     measure = onnx_backend()
-    for name, rgb in pictures(source):
+    for name, rgb in pictures(source, refused):
         frame = photo(rgb)
         landmarks = measure_face(frame, measure)
         if landmarks is None:
@@ -106,7 +118,7 @@ def main(out: Path, sources: tuple[Path, ...], size: int) -> None:
     names, images, landmarks = [], [], []
     for source in sources:
         try:
-            for name, image, points in cut_faces(source, size):
+            for name, image, points in cut_faces(source, size, SCORED_ON):
                 names.append(name)
                 images.append(image)
                 landmarks.append(points)

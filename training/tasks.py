@@ -76,10 +76,12 @@ def fill_terms(whole: nn.Module) -> Learn:
         found, (truth, hidden) = network.stages(*given_to(network, batch)), wanted(batch)
         face = found["face"]
         pasted = truth + (face - truth) * hidden
-        parts = losses.reconstruction(face, truth, hidden) | losses.flow_at(found["flow"], batch["points"])
-        # A price on all light lets a network that is not sure leave it alone.
-        parts |= {"light": found["light"].abs().mean()}
-        return parts | losses.lpips(_window(pasted), _window(truth), lpips), None
+        return {
+            "hole": losses.reconstruction(face, truth, hidden)["hole"],
+            "light": found["light"].abs().mean(),  # a price, so that a network that is not sure leaves it alone
+            **losses.lpips(_window(pasted), _window(truth), lpips),
+            **losses.flow_at(found["flow"], batch["points"]),
+        }, None
 
     return terms
 
