@@ -180,7 +180,9 @@ def test_stopped(number: signal.Signals, folder: Path) -> None:
     write_film(folder / "long.mp4", 5000)
     before = contents(folder)
     words = expand("@long.mp4 @old.mp4 --overwrite --progress json -r @face.png", folder)
-    with subprocess.Popen([*COMMAND, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    # A shell's background jobs are deaf to Ctrl-C, and so would be their children.
+    heard = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": lambda: signal.signal(number, signal.SIG_DFL)}
+    with subprocess.Popen([*COMMAND, *words], cwd=ROOT, **heard) as process:
         assert json.loads(process.stderr.readline())["total"] == 5000
         process.send_signal(number)
         rest = process.stderr.read().splitlines()
