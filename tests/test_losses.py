@@ -83,10 +83,7 @@ def test_a_misspelt_weight_is_refused(weights: dict[str, float]) -> None:
 
 def test_equal_pictures_cost_nothing() -> None:
     face, hidden = net(crop()), lower_half()
-    for terms in (
-        losses.reconstruction(face, face, hidden), losses.ssim(face, face),
-        losses.contrastive(face, face * 3),
-    ):  # fmt: skip
+    for terms in (losses.reconstruction(face, face, hidden), losses.ssim(face, face), losses.contrastive(face, face * 3)):
         assert all(abs(term.item()) < 1e-6 for term in terms.values()), terms
 
 

@@ -65,10 +65,10 @@ def test_steps_of_every_recipe_lower_its_loss(name: str, tmp_path: Path) -> None
     run.step = WARM_UP  # before, the rate is too low to see anything
     batch, learn = batch_of(samples_of(run.recipe), range(2), CPU), run.recipe.task.terms(run.plain)
     before, sums = [p.clone() for p in run.mean.parameters()], []
-    for _ in range(8):
+    for _ in range(16):
         terms = run.advance(batch, learn)
         sums.append(sum(run.recipe.weights[k] * v for k, v in terms.items()))
-    assert sums[-1] < 0.8 * sums[0] and run.step == WARM_UP + 8
+    assert sums[-1] < 0.8 * sums[0] and run.step == WARM_UP + 16
     for key, value in run.plain.named_parameters():
         assert value.grad is not None and torch.isfinite(value.grad).all() and value.grad.any(), f"{key} learns nothing"
     assert any((a != b).any() for a, b in zip(before, run.mean.parameters(), strict=True)), "the average follows"
