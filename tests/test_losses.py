@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from training import losses, metrics  # noqa: E402
 from training.discriminator import Discriminator  # noqa: E402
-from training.identity import MobileFaceNet, identity_crop, read  # noqa: E402
+from training.identity import identity_crop, mobilefacenet, read  # noqa: E402
 from training.lpips import LPIPS, pooled  # noqa: E402
 from unmask_video import identify  # noqa: E402
 from unmask_video.face import align  # noqa: E402
@@ -30,7 +30,7 @@ from unmask_video.runtime import session  # noqa: E402
 
 torch.set_num_threads(1)
 SIDE = 64
-NET = MobileFaceNet()
+NET = mobilefacenet()
 
 
 def crop(size: int = SIDE) -> np.ndarray:

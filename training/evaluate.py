@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from training import metrics, tables
 from training.cases import Case, Cases
-from training.identity import MobileFaceNet, identity_crop
+from training.identity import identity_crop, mobilefacenet
 from training.lpips import LPIPS, pooled
 from training.photos import open_photos
 from training.tables import Results
@@ -117,7 +117,7 @@ class Judge:
     """The networks that compare pictures."""
 
     def __init__(self) -> None:
-        self.vgg, self.alex, self.identity = Remembering("vgg"), Remembering("alex"), MobileFaceNet()
+        self.vgg, self.alex, self.identity = Remembering("vgg"), Remembering("alex"), mobilefacenet()
 
     @torch.no_grad()
     def scores(self, face: np.ndarray, case: Case, truth: Tensor) -> Judgement:

@@ -1,6 +1,7 @@
-"""MobileFaceNet (Chen et al., arXiv 1804.07573) that gradients pass through, from the weights that the product ships.
+"""Who a face is, by a network that gradients pass through: a small interpreter for ONNX graphs of face networks.
 
-A small interpreter for the operators that its ONNX graph holds, and the crop of `unmask_video.identify`.
+MobileFaceNet (Chen et al., arXiv 1804.07573) with the weights that the product ships, or an ArcFace (Deng et al., arXiv
+1801.07698) that is given; and the crop of `unmask_video.identify`, which is the one that both were trained on.
 """
 
 from __future__ import annotations
@@ -28,11 +29,28 @@ def _conv(
     return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, strides, 0, dilations, group)
 
 
+def _batch_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, *, epsilon: float = 1e-5, **_: float
+) -> Tensor:
+    return F.batch_norm(x, mean, variance, weight, bias, eps=epsilon)
+
+
+def _gemm(
+    x: Tensor, weight: Tensor, bias: Tensor, *, transB: int = 0, alpha: float = 1.0, beta: float = 1.0  # noqa: N803
+) -> Tensor:
+    return alpha * (x @ (weight.T if transB else weight)) + beta * bias
+
+
 OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Abs": torch.abs,
     "Add": torch.add,
+    "BatchNormalization": _batch_norm,
     "Conv": _conv,
+    "Flatten": lambda x, axis=1: x.flatten(axis),
+    "Gemm": _gemm,
+    "Identity": lambda x: x,
     "Mul": torch.mul,
+    "PRelu": lambda x, slope: torch.where(x < 0, x * slope, x),
     "Relu": torch.relu,
     "Reshape": lambda x, shape: x.reshape(shape),
     "Sub": torch.sub,
@@ -70,12 +88,23 @@ def read(data: bytes) -> tuple[list[Step], dict[str, Tensor]]:
     return steps, {c.name: torch.from_numpy(numpy_helper.to_array(c).copy()) for c in graph.initializer}
 
 
-class MobileFaceNet(torch.nn.Module):
+def mobilefacenet() -> FaceNetwork:
+    return FaceNetwork(load_bytes("mobilefacenet"))
+
+
+class FaceNetwork(torch.nn.Module):
     """Who a face is. All parameters are buffers: `.to(device)` takes them along, and nothing trains them."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: bytes) -> None:
+        """An ONNX file whose one input is a face of 112 x 112 px, channels first or last.
+
+        Raises:
+            ValueError: see `read`.
+        """
         super().__init__()
-        self.steps, constants = read(load_bytes("mobilefacenet"))
+        self.steps, constants = read(data)
+        (given,) = (i for i in onnx.load_model_from_string(data).graph.input if i.name not in constants)
+        self.given, self.channels_last = given.name, given.type.tensor_type.shape.dim[-1].dim_value == 3
         self.names = [name for name, value in constants.items() if value.is_floating_point()]
         for k, name in enumerate(self.names):
             value = constants[name]
@@ -86,9 +115,8 @@ class MobileFaceNet(torch.nn.Module):
         self.shapes = {name: value.tolist() for name, value in constants.items() if not value.is_floating_point()}
 
     def forward(self, faces: Tensor) -> Tensor:
-        """[B, 192], length 1, of faces [B, 3, 112, 112] RGB as (0..255 - 127.5) / 128, which `identity_crop` gives."""
-        # The graph's own input, which is the first step's, has its channels last.
-        values = {self.steps[0].inputs[0]: faces.permute(0, 2, 3, 1), **self.shapes}
+        """[B, D], length 1, of faces [B, 3, 112, 112] RGB as (0..255 - 127.5) / 128, which `identity_crop` gives."""
+        values = {self.given: faces.permute(0, 2, 3, 1) if self.channels_last else faces, **self.shapes}
         values |= {name: self.get_buffer(f"constant{k}") for k, name in enumerate(self.names)}
         for step in self.steps:
             inputs = [values[name] for name in step.inputs]
@@ -97,7 +125,7 @@ class MobileFaceNet(torch.nn.Module):
 
 
 def identity_crop(picture: Tensor) -> Tensor:
-    """What MobileFaceNet wants to see of crops [B, 3, S, S] in -1..1 as `face.align` cuts them: [B, 3, 112, 112].
+    """What face networks want to see of crops [B, 3, S, S] in -1..1 as `face.align` cuts them: [B, 3, 112, 112].
 
     The place is that of `unmask_video.identify` for a head that does not nod; one that nods by 20 degrees is a
     hundredth of its height off. Unlike there, the lower face is not blanked: it is what a loss is about.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.identity import MobileFaceNet, identity_crop
+from training.identity import FaceNetwork, identity_crop
 from training.lpips import LPIPS
 
 Terms = dict[str, Tensor]
@@ -112,7 +112,7 @@ def flow_at(flow: Tensor, points: Tensor) -> Terms:
     return {"flow": (missed * counts).sum() / counts.sum().clamp(min=1)}
 
 
-def identity(net: MobileFaceNet, face: Tensor, truth: Tensor) -> Terms:
+def identity(net: FaceNetwork, face: Tensor, truth: Tensor) -> Terms:
     """1 - cosine of who the two whole faces are, 0..2; pictures square and cut as `face.align` does."""
     a, b = net(identity_crop(face)), net(identity_crop(truth))
     return {"identity": 1 - (a * b).sum(1).mean()}

@@ -125,14 +125,7 @@ class LPIPS(torch.nn.Module):
 
         C is 64, 192, 384, 256, 256 for "alex" and 64, 128, 256, 512, 512 for "vgg".
         """
-        x, found, net = (image - self.shift) / self.scale, [], self.backbone
-        for k, (stride, padding) in enumerate(zip(net.strides, net.paddings, strict=True)):
-            x = F.relu(F.conv2d(x, self.get_buffer(f"kernel{k}"), self.get_buffer(f"bias{k}"), stride, padding))
-            if k in net.kept:
-                found.append(x)
-            if k in net.pooled:
-                x = F.max_pool2d(x, net.pool, 2)
-        return found
+        return maps(self, self.backbone, (image - self.shift) / self.scale)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Distances [B] of pictures [B, 3, H, W] in -1..1, at least 0."""
@@ -141,6 +134,18 @@ class LPIPS(torch.nn.Module):
             away = F.normalize(x, dim=1, eps=1e-10) - F.normalize(y, dim=1, eps=1e-10)
             total.append(F.conv2d(away.square(), self.get_buffer(f"head{k}")).mean((1, 2, 3)))
         return torch.stack(total).sum(0)
+
+
+def maps(weights: torch.nn.Module, net: Backbone, x: Tensor) -> list[Tensor]:
+    """The maps that `net` keeps of pictures [B, 3, H, W], with the buffers kernel0, bias0, kernel1 ... of `weights`."""
+    found = []
+    for k, (stride, padding) in enumerate(zip(net.strides, net.paddings, strict=True)):
+        x = F.relu(F.conv2d(x, weights.get_buffer(f"kernel{k}"), weights.get_buffer(f"bias{k}"), stride, padding))
+        if k in net.kept:
+            found.append(x)
+        if k in net.pooled:
+            x = F.max_pool2d(x, net.pool, 2)
+    return found
 
 
 def pooled(lpips_vgg: LPIPS, image: Tensor) -> Tensor:

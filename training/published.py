@@ -1,0 +1,94 @@
+"""What the published systems learn from: each one's own loss, term by term, as its paper has it.
+
+Papers look through VGG-19 and ArcFace; `training.teachers` has these, or what stands in for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training import losses
+from training.identity import FaceNetwork, mobilefacenet
+from training.losses import Terms
+from training.lpips import LPIPS
+from training.tasks import FILL, Batch, Learn, Shown, Task, device_of, given_to, wanted
+from training.teachers import VGG19
+
+BRIGHT, CONTRAST, COLOURFUL = 0.2, 0.5, 1.0
+"""Deviations of the twin's brightness (of -1..1), and of the logarithms of its contrast and its saturation: those of
+StyleGAN's augmentations (Karras et al., arXiv 2006.06676), which the paper of the gated network names without numbers."""
+
+
+def gated_terms(whole: nn.Module, perceptual: Callable[[], VGG19 | LPIPS]) -> Learn:
+    """Lumetti, Silvestri, Di Bartolomeo, section 4.1; the adversary sees the painted hole in the true picture."""
+    maps = perceptual().to(device_of(whole))
+
+    def terms(network: nn.Module, batch: Batch) -> tuple[Terms, Shown]:
+        truth, hidden = wanted(batch)
+        image, _, warped = given_to(network, batch)
+        found = network.stages(image, hidden, warped)
+        pasted = truth + (found["face"] - truth) * hidden
+        parts = [losses.reconstruction(found[stage], truth, hidden) for stage in ("face", "coarse")]
+        parts += [losses.perceptual_and_style(picture, truth, maps) for picture in (found["face"], pasted)]
+        told = {k: sum(p[k] for p in parts if k in p) for k in ("hole", "valid", "perceptual", "style")}
+        told |= losses.total_variation(pasted, hidden)
+        change = colours_of(batch)
+        # Its loss is that a picture and its twin, mirrored and recoloured, come to the same features.
+        twin = network.stages(recoloured(image, change).flip(3), hidden.flip(3), recoloured(warped, change).flip(3))
+        return told | losses.contrastive(found["features"], twin["features"]), (pasted, truth, hidden)
+
+    return terms
+
+
+def unveilify_terms(whole: nn.Module, lpips: str, face_network: Callable[[], FaceNetwork]) -> Learn:
+    """Joo et al., section 3.4; the adversary sees the whole face, and the identity photo as its condition."""
+    device = device_of(whole)
+    distance, who = LPIPS(lpips).to(device), face_network().to(device)
+
+    def terms(network: nn.Module, batch: Batch) -> tuple[Terms, Shown]:
+        truth, _ = wanted(batch)
+        face = network.stages(*given_to(network, batch))["face"]
+        parts = {"l1": F.l1_loss(face, truth)} | losses.lpips(face, truth, distance) | losses.identity(who, face, truth)
+        return parts, (face, truth, batch["reference"] / 127.5 - 1)
+
+    return terms
+
+
+def colours_of(batch: Batch) -> Tensor:
+    """How to recolour each picture of a batch: float [B, 3, 4], a matrix on RGB in -1..1 and what is added.
+
+    Brightness, contrast and saturation change in three of four, the hue in all. Drawn from the pictures themselves,
+    so that a run that goes on after a stop draws what an unbroken one would have drawn.
+    """
+    rng = torch.Generator().manual_seed(int(batch["truth"].sum()))
+    count = len(batch["truth"])
+    drawn = torch.randn(count, 3, generator=rng) * (torch.rand(count, 3, generator=rng) < 0.75)
+    turn = (torch.rand(count, generator=rng) * 2 - 1) * torch.pi
+    bright, contrast, colourful = (drawn * torch.tensor([BRIGHT, CONTRAST, COLOURFUL])).unbind(1)
+    grey = torch.full((3, 3), 1 / 3)
+    # The hue is turned about the grey axis (Rodrigues), saturation is the distance from it.
+    across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / 3**0.5
+    cos, sin = turn.cos()[:, None, None], turn.sin()[:, None, None]
+    about = colourful.exp()[:, None, None] * (cos * (torch.eye(3) - grey) + sin * across) + grey
+    matrix = contrast.exp()[:, None, None] * about
+    return torch.cat([matrix, bright[:, None, None].expand(count, 3, 1)], dim=2).to(batch["truth"].device)
+
+
+def recoloured(picture: Tensor, change: Tensor) -> Tensor:
+    """picture [B, 3, H, W] in 0..255 by `colours_of`, likewise."""
+    mixed = torch.einsum("bij,bjhw->bihw", change[:, :, :3], picture / 127.5 - 1) + change[:, :, 3, None, None]
+    return ((mixed + 1) * 127.5).clamp(0, 255)
+
+
+def gated(perceptual: Callable[[], VGG19 | LPIPS]) -> Task:
+    return replace(FILL, terms=partial(gated_terms, perceptual=perceptual))
+
+
+def unveilify(lpips: str, face_network: Callable[[], FaceNetwork] = mobilefacenet) -> Task:
+    return replace(FILL, terms=partial(unveilify_terms, lpips=lpips, face_network=face_network))
