@@ -245,7 +245,7 @@ def test_fill_samples_show_the_truth_where_nothing_is_hidden(size: int) -> None:
 def test_fill_samples_start_from_the_reference() -> None:
     """With the very photo as its reference, `warped` is nearer to the truth than the mask is, in the hole."""
     data, better, errors = FillSamples(cut(*THREE), Patterns(), 128, 0), [], []
-    for seed in range(8):
+    for seed in range(24):
         image, where = data.faces.images[0], data.faces.landmarks[0].astype(np.float64)
         sample = data.of_face(0, references.as_reference(image, where, by(seed)), by(seed))
         hole = sample["hidden"][0] == 255
