@@ -56,13 +56,13 @@ def test_stopped_training_goes_on_as_if_it_had_not(name: str, tmp_path: Path, mo
     folders = [tmp_path / "whole", tmp_path / "broken"]
     for folder in folders:
         folder.mkdir()
-    train.train(start(recipe, folders[0]), samples_of(recipe), math.inf)
+    train.train(start(recipe, folders[0]), samples_of(recipe), samples_of(recipe), math.inf)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "advance", breaks)
-        train.train(start(recipe, folders[1]), samples_of(recipe), math.inf)
+        train.train(start(recipe, folders[1]), samples_of(recipe), samples_of(recipe), math.inf)
     again = start(recipe, folders[1])
     assert again.step == 2 and again.seconds > 0, "the third step was lost, the second was saved"
-    train.train(again, samples_of(recipe), math.inf)
+    train.train(again, samples_of(recipe), samples_of(recipe), math.inf)
     whole, broken = (torch.load(f / "checkpoint.pt", weights_only=True) for f in folders)
     assert whole["step"] == broken["step"] == 4
     assert all(same(whole[part], broken[part]) for part in whole.keys() - {"seconds"})
@@ -123,8 +123,21 @@ def test_a_part_of_a_network_learns_and_the_rest_stays(tmp_path: Path) -> None:
 
 def test_time_ends_training_after_whole_steps(tmp_path: Path) -> None:
     run = start(tiny("segmenter", steps=50), tmp_path)
-    train.train(run, samples_of(run.recipe), 0)
+    train.train(run, samples_of(run.recipe), samples_of(run.recipe), 0)
     assert run.step == 1 and start(run.recipe, tmp_path).step == 1
+
+
+def test_patience_ends_training_and_lasts_over_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two faces in batches of two: each step is an epoch."""
+    recipe = replace(tiny("segmenter", steps=50), patience=2)
+    scores = iter([1.0, 3.0, 2.0, 2.5, 9.0])
+    monkeypatch.setattr(train, "score", lambda *_: {"iou": next(scores), "bare": 1.0})
+    run = start(recipe, tmp_path)
+    train.train(run, samples_of(recipe), samples_of(recipe), math.inf)
+    assert (run.step, run.best, run.since) == (4, 3.0, 2)
+    again = start(recipe, tmp_path)
+    train.train(again, samples_of(recipe), samples_of(recipe), math.inf)
+    assert (again.step, again.best) == (4, 3.0), "nothing was left to do"
 
 
 @pytest.mark.parametrize("processes", [1, 3])

@@ -79,6 +79,8 @@ class Recipe:
     """AdamW's weight decay; 0 makes it Adam."""
     part: str = ""
     """What of the network learns: a submodule's name, or all of it."""
+    patience: int = 0
+    """Epochs without a better score on held-out faces (the first of the task's), after which training ends; 0: none do."""
 
 
 SEGMENTER = Recipe(
@@ -143,6 +145,7 @@ UNVEILIFY_PAPER = Recipe(
     schedule=flat,
     betas=(0.9, 0.99),
     decay=0.0,
+    patience=10,
 )  # fmt: skip
 UNVEILIFY = replace(UNVEILIFY_PAPER, network=Unveilify, task=published.unveilify("vgg"), batch=16, steps=60_000, rate=2e-4)
 RECIPES: dict[str, Recipe] = {

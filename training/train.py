@@ -92,6 +92,10 @@ class Run:
     samples: int = 0
     """Seen by all processes."""
     seconds: float = 0.0
+    best: float = -math.inf
+    """Score of an epoch, where the recipe has patience."""
+    since: int = 0
+    """Epochs since then."""
 
     @staticmethod
     def start(fabric: Fabric, recipe: Recipe, checkpoint: Path, parameters: Path | None = None) -> Run:
@@ -111,14 +115,19 @@ class Run:
                 fabric.load(checkpoint, state)
             except (RuntimeError, KeyError, EOFError, UnpicklingError):
                 raise ValueError(f"{checkpoint} is damaged or of another network; move it away or give another --run") from None
-            run.step, run.samples, run.seconds = (state[k] for k in ("step", "samples", "seconds"))
+            for name in run.counters():
+                setattr(run, name, state[name])
         return run
 
     def state(self) -> dict[str, Any]:
         parts = {"network": self.plain, "mean": self.mean, "optimiser": self.painter.optimiser}
         if self.judge:
             parts |= {"judge": self.judge.network, "judge_optimiser": self.judge.optimiser}
-        return parts | {"step": self.step, "samples": self.samples, "seconds": self.seconds}
+        return parts | self.counters()
+
+    def counters(self) -> dict[str, float]:
+        names = ("step", "samples", "seconds") + (("best", "since") if self.recipe.patience else ())
+        return {name: getattr(self, name) for name in names}
 
     def save(self) -> None:
         fresh = self.checkpoint.with_suffix(".part")
@@ -149,9 +158,12 @@ class Run:
         self.samples += recipe.batch * self.fabric.world_size
         return {name: value.item() for name, value in terms.items()}
 
+    def end_epoch(self, score: float) -> None:
+        self.best, self.since = (score, 0) if score > self.best else (self.best, self.since + 1)
 
-def train(run: Run, samples: Dataset, minutes: float) -> None:
-    """Steps until the recipe's are done or the minutes over; a checkpoint at the end."""
+
+def train(run: Run, samples: Dataset, held_out: Dataset, minutes: float) -> None:
+    """Steps until the recipe's are done, its patience is at its end or the minutes over; a checkpoint at the end."""
     fabric, recipe = run.fabric, run.recipe
     order = InOrder(
         first=run.samples, steps=max(recipe.steps - run.step, 0), batch=recipe.batch, rank=fabric.global_rank,
@@ -163,8 +175,8 @@ def train(run: Run, samples: Dataset, minutes: float) -> None:
         use_distributed_sampler=False,
     )
     learn, began, told = recipe.task.terms(run.plain), time.monotonic(), {}
-    before = run.seconds
-    for batch in loader:
+    before, epoch = run.seconds, max(1, len(samples.faces.names) // (recipe.batch * fabric.world_size))
+    for batch in loader if run.since < (recipe.patience or 1) else ():
         terms = run.advance(batch, learn)
         run.seconds = before + time.monotonic() - began
         told = {k: 0.98 * told.get(k, v) + 0.02 * v for k, v in terms.items()}
@@ -172,10 +184,12 @@ def train(run: Run, samples: Dataset, minutes: float) -> None:
             fabric.log_dict(told, run.step)
             listed = ", ".join(f"{k} {v:.4f}" for k, v in told.items())
             fabric.print(f"step {run.step} of {recipe.steps}, {run.seconds:.0f} s: {listed}", flush=True)
+        if recipe.patience and run.step % epoch == 0:
+            run.end_epoch(next(iter(score(run, held_out, None).values())))
         if run.step % SAVE_EVERY == 0:
             run.save()
         # One decides for all, or some would wait for ever for those who have stopped.
-        if fabric.broadcast(time.monotonic() - began > minutes * 60):
+        if fabric.broadcast(time.monotonic() - began > minutes * 60) or 0 < recipe.patience <= run.since:
             break
     run.save()
 
@@ -236,8 +250,9 @@ def main(
         samples = partial(chosen.task.samples, patterns=made_of, size=chosen.size)
         place.mkdir(parents=True, exist_ok=True)
         going = Run.start(fabric, chosen, place / "checkpoint.pt", start)
-        train(going, samples(known, seed=0), minutes)
-        scores = score(going, samples(others, seed=1), place / "held-out.png", 16 if dry_run else SCORED)
+        held_out = samples(others, seed=1)
+        train(going, samples(known, seed=0), held_out, minutes)
+        scores = score(going, held_out, place / "held-out.png", 16 if dry_run else SCORED)
     fabric.log_dict(scores, going.step)
     fabric.print(speed(going) + "; held out: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
     if exported and not dry_run and fabric.is_global_zero:
