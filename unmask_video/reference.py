@@ -16,7 +16,7 @@ from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert, scale_of
 from unmask_video.picture import photo, sample
 
-LARGEST = 1024
+LARGEST = 512
 """Most pixels of a reference's crop; smaller photos keep their own size."""
 
 
