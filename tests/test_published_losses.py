@@ -60,11 +60,11 @@ def test_only_in_the_hole_is_painted_for_the_adversary() -> None:
 
 
 class TestTwin:
-    def test_colours_are_a_function_of_the_batch(self) -> None:
-        batches = [{"truth": torch.full((8, 3, 4, 4), k, dtype=torch.uint8)} for k in (1, 1, 2)]
-        a, b, c = (colours_of(batch) for batch in batches)
-        assert torch.equal(a, b) and not torch.equal(a, c) and a.shape == (8, 3, 4)
-        assert not torch.equal(a[0], a[1]), "each picture has its own"
+    def test_each_picture_has_its_own_colours_wherever_it_is(self) -> None:
+        truth = torch.arange(8, dtype=torch.uint8).reshape(8, 1, 1, 1).expand(8, 3, 4, 4)
+        whole, half = colours_of({"truth": truth}), colours_of({"truth": truth[4:]})
+        assert whole.shape == (8, 3, 4) and torch.equal(whole[4:], half)
+        assert len({tuple(change.flatten().tolist()) for change in whole}) == 8
 
     def test_hue_leaves_grey_as_it_is(self) -> None:
         change = colours_of({"truth": torch.arange(64.0).reshape(64, 1, 1, 1).expand(64, 3, 1, 1)})

@@ -47,6 +47,7 @@ def test_steps_of_every_recipe_lower_its_loss(name: str, tmp_path: Path) -> None
 def test_stopped_training_goes_on_as_if_it_had_not(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, advance = tiny(name, steps=4), Run.advance
     monkeypatch.setattr(train, "SAVE_EVERY", 2)
+    monkeypatch.setattr(train, "SCORED", 16)
 
     def breaks(run: Run, *arguments: Any) -> dict[str, float]:
         if run.step == 3:

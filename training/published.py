@@ -63,21 +63,22 @@ def unveilify_terms(whole: nn.Module, lpips: str, face_network: Callable[[], Fac
 def colours_of(batch: Batch) -> Tensor:
     """How to recolour each picture of a batch: float [B, 3, 4], a matrix on RGB in -1..1 and what is added.
 
-    Brightness, contrast and saturation change in three of four, the hue in all. Drawn from the pictures themselves,
-    so that a run that goes on after a stop draws what an unbroken one would have drawn.
+    Drawn from each picture itself: so it is the same after a stop, and whichever process has the picture.
     """
-    rng = torch.Generator().manual_seed(int(batch["truth"].sum()))
-    count = len(batch["truth"])
-    drawn = torch.randn(count, 3, generator=rng) * (torch.rand(count, 3, generator=rng) < 0.75)
-    turn = (torch.rand(count, generator=rng) * 2 - 1) * torch.pi
-    bright, contrast, colourful = (drawn * torch.tensor([BRIGHT, CONTRAST, COLOURFUL])).unbind(1)
+    return torch.stack([_colours(int(picture.sum())) for picture in batch["truth"]]).to(batch["truth"].device)
+
+
+def _colours(seed: int) -> Tensor:
+    """Brightness, contrast and saturation change in three of four pictures, the hue in all."""
+    rng = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(3, generator=rng) * (torch.rand(3, generator=rng) < 0.75)
+    bright, contrast, colourful = drawn * torch.tensor([BRIGHT, CONTRAST, COLOURFUL])
+    turn = (torch.rand((), generator=rng) * 2 - 1) * torch.pi
     grey = torch.full((3, 3), 1 / 3)
     # The hue is turned about the grey axis (Rodrigues), saturation is the distance from it.
     across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / 3**0.5
-    cos, sin = turn.cos()[:, None, None], turn.sin()[:, None, None]
-    about = colourful.exp()[:, None, None] * (cos * (torch.eye(3) - grey) + sin * across) + grey
-    matrix = contrast.exp()[:, None, None] * about
-    return torch.cat([matrix, bright[:, None, None].expand(count, 3, 1)], dim=2).to(batch["truth"].device)
+    about = colourful.exp() * (turn.cos() * (torch.eye(3) - grey) + turn.sin() * across) + grey
+    return torch.cat([contrast.exp() * about, bright.expand(3, 1)], dim=1)
 
 
 def recoloured(picture: Tensor, change: Tensor) -> Tensor:

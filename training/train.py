@@ -137,7 +137,7 @@ class Run:
             fresh.replace(self.checkpoint)
 
     def advance(self, batch: Batch, learn: Learn) -> dict[str, float]:
-        """One step of the network, and one of its adversary; the terms of their losses."""
+        """One step of the network, and one of its adversary; the terms of their losses, over all processes."""
         recipe, share = self.recipe, self.recipe.schedule(self.step, self.recipe.steps)
         terms, shown = learn(self.painter.network, batch)
         if self.judge:
@@ -156,7 +156,8 @@ class Run:
         self.mean.update_parameters(self.plain)
         self.step += 1
         self.samples += recipe.batch * self.fabric.world_size
-        return {name: value.item() for name, value in terms.items()}
+        told = self.fabric.all_reduce(torch.stack([value.detach() for value in terms.values()]))
+        return dict(zip(terms, told.tolist(), strict=True))
 
     def end_epoch(self, score: float) -> None:
         self.best, self.since = (score, 0) if score > self.best else (self.best, self.since + 1)
@@ -185,7 +186,7 @@ def train(run: Run, samples: Dataset, held_out: Dataset, minutes: float) -> None
             listed = ", ".join(f"{k} {v:.4f}" for k, v in told.items())
             fabric.print(f"step {run.step} of {recipe.steps}, {run.seconds:.0f} s: {listed}", flush=True)
         if recipe.patience and run.step % epoch == 0:
-            run.end_epoch(next(iter(score(run, held_out, None).values())))
+            run.end_epoch(next(iter(score(run, held_out, None, SCORED).values())))
         if run.step % SAVE_EVERY == 0:
             run.save()
         # One decides for all, or some would wait for ever for those who have stopped.
@@ -205,7 +206,7 @@ def speed(run: Run) -> str:
 
 
 @torch.no_grad()
-def score(run: Run, held_out: Dataset, picture: Path | None, count: int = SCORED) -> dict[str, float]:
+def score(run: Run, held_out: Dataset, picture: Path | None, count: int) -> dict[str, float]:
     """The averaged network on held-out faces; its first 16 are drawn as a picture."""
     network, task, found = run.mean.module.eval(), run.recipe.task, []
     for first in range(0, count, 16):
