@@ -27,8 +27,8 @@ and a quarter of the width each (code), LeakyReLU, a 3x3 over all of them, plus 
 that of SAGAN (Zhang et al., arXiv 1805.08318): an eighth of the width for queries and keys, no scale, and a
 strength that starts at 0. The caption of figure 3 puts SPD in the coarse net, the text only in the refining net:
 the text is followed. Resizing is bilinear: nearest neighbours draw a grid.
-Departures: attention looks at 16, 32 and 64 px whatever the crop's size (at 256 px these are its maps' own sizes), so
-that a crop of 512 px costs four times, not sixteen times one of 256.
+Departures: attention looks at no more than 16, 32 and 64 px (at 256 px these are its maps' own sizes), so that a crop
+of 512 px costs four times, not sixteen times one of 256.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class SpatialPyramidDilation(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """[B, width, H, W] -> the same: each place adds what it finds at all others, on a map of `side` px."""
+    """[B, width, H, W] -> the same: each place adds what it finds at all others, on a map of `side` px at most."""
 
     def __init__(self, width: int, side: int) -> None:
         super().__init__()
@@ -146,10 +146,13 @@ class SelfAttention(nn.Module):
         self.strength = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.strength * resize(self.attend(resize(x, self.side)), x.shape[-1])
+        side = x.shape[-1]
+        # Sizes are tensors while the network is traced for ONNX.
+        least = torch.clamp(side, max=self.side) if isinstance(side, Tensor) else min(side, self.side)
+        return x + self.strength * resize(self.attend(resize(x, least)), side)
 
     def attend(self, x: Tensor) -> Tensor:
-        """[B, width, side, side] -> the same: means of the values of all places, weighed by likeness."""
+        """[B, width, h, w] -> the same: means of the values of all places, weighed by likeness."""
         query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
         weights = (query.transpose(1, 2) @ key).softmax(dim=2)
         return (weights @ value.transpose(1, 2)).transpose(1, 2).reshape(x.shape)

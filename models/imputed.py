@@ -67,9 +67,8 @@ class Imputed(nn.Module):
     ) -> None:  # fmt: skip
         """`widths`: of the coarse and the refine net at 1, 1/2 and 1/4 of the crop; `mask_widths`: of the U-Net."""
         super().__init__()
-        self.gated = gated
         self.mask = UNet(3, 1, widths=mask_widths)
-        self.coarse, self.refine = Filler(widths, gated=gated), Filler(widths, gated=gated)
+        self.fillers = Fillers(widths, gated=gated)
 
     def forward(self, image: Tensor, hidden: Tensor) -> Tensor:
         found = self.stages(image, hidden)
@@ -83,11 +82,7 @@ class Imputed(nn.Module):
         picture = to_net(image)
         mask = self.mask(picture)
         hole = chosen(hidden, mask)
-        seen = picture * (1 - hole)
-        # Imputed convolutions leave out what is uncertain by themselves; gated ones would see it.
-        coarse, certainty = self.coarse(seen if self.gated else picture, hole, 1 - hole)
-        refined, _ = self.refine(seen + coarse * hole, hole, 1 - hole * (1 - certainty))
-        return {"mask": mask, "hole": hole, "coarse": coarse, "refined": refined, "face": seen + refined * hole}
+        return {"mask": mask, "hole": hole} | self.fillers(picture, hole)
 
 
 def chosen(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -96,8 +91,25 @@ def chosen(hidden: Tensor, mask: Tensor) -> Tensor:
     return torch.where(hidden.amax((1, 2, 3), keepdim=True) > 0, hidden, own)
 
 
+class Fillers(nn.Module):
+    """The coarse and the refine net, which learn together."""
+
+    def __init__(self, widths: tuple[int, ...], *, gated: bool) -> None:
+        super().__init__()
+        self.gated = gated
+        self.coarse, self.refine = Filler(widths, gated=gated), Filler(widths, gated=gated)
+
+    def forward(self, picture: Tensor, hole: Tensor) -> dict[str, Tensor]:
+        """picture [B, 3, S, S] in -1..1, hole [B, 1, S, S] in 0..1 -> coarse, refined and face, as in `stages`."""
+        seen = picture * (1 - hole)
+        # Imputed convolutions leave out what is uncertain by themselves; gated ones would see it.
+        coarse, certainty = self.coarse(seen if self.gated else picture, hole, 1 - hole)
+        refined, _ = self.refine(seen + coarse * hole, hole, 1 - hole * (1 - certainty))
+        return {"coarse": coarse, "refined": refined, "face": seen + refined * hole}
+
+
 class Filler(nn.Module):
-    """The coarse net, or the refine net."""
+    """One of the two."""
 
     def __init__(self, widths: tuple[int, ...], *, gated: bool) -> None:
         super().__init__()

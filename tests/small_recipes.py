@@ -32,11 +32,16 @@ TWO = ("anna/film-1.jpg", "anna/sitting-1.jpg")
 CPU = torch.device("cpu")
 
 
-SIZES = {
-    "gated_reference": gated_reference.Sizes((8, 8, 8), (8, 8, 8, 8, 16)),
-    "unveilify": unveilify.Sizes((16, 16, 16, 16, 8), (16, 16, 16, 16), (1, 1, 1, 1), 16),
+SIZES: dict[str, dict[str, Any]] = {
+    "gated_reference": {"sizes": gated_reference.Sizes((8, 8, 8), (8, 8, 8, 8, 16))},
+    "unveilify": {"sizes": unveilify.Sizes((16, 16, 16, 16, 8), (16, 16, 16, 16), (1, 1, 1, 1), 16)},
+    "imputed": {"widths": (8, 8, 12), "mask_widths": (16, 32)},
+    "residual_attention": {"widths": (8, 8, 8, 8, 16)},
+    "three_stage": {"mask_widths": (8, 8, 8, 16), "widths": (8, 8, 8, 8, 16)},
 }
 """Of published networks. With 8 channels, PyTorch 2.14 crashes in strided 1x1 convolutions on the CPU."""
+RATES = {"mask": 1e-2, "fillers": 2e-2, "painter": 1e-2}
+"""Of parts of networks, so that a few steps show."""
 
 
 def tiny(name: str, **changes: Any) -> Recipe:
@@ -48,12 +53,11 @@ def tiny(name: str, **changes: Any) -> Recipe:
         except CalledProcessError as error:
             pytest.skip(f"the weights of LPIPS are not in runs/ and could not be fetched: {error}")
     if recipe.name in SIZES:
-        known = recipe.adversary
-        channels, *_ = known.network.args
-        recipe = replace(
-            recipe, network=partial(recipe.network, sizes=SIZES[recipe.name]), rate=1e-3,
-            adversary=replace(known, network=partial(Discriminator, channels, (8, 8), 3), rate=1e-4),
-        )  # fmt: skip
+        recipe = replace(recipe, network=partial(recipe.network, **SIZES[recipe.name]), rate=RATES.get(recipe.part, 1e-3))
+    if recipe.adversary:
+        channels, *_ = recipe.adversary.network.args
+        small = replace(recipe.adversary, network=partial(Discriminator, channels, (8, 8), 3), rate=1e-4)
+        recipe = replace(recipe, adversary=small)
     return replace(recipe, **changes)
 
 
@@ -67,8 +71,8 @@ def nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teachers, "load_state_dict_from_url", refuse)
 
 
-def start(recipe: Recipe, folder: Path) -> Run:
-    return Run.start(Fabric(accelerator="cpu", devices=1), recipe, folder / "checkpoint.pt")
+def start(recipe: Recipe, folder: Path, parameters: Path | None = None) -> Run:
+    return Run.start(Fabric(accelerator="cpu", devices=1), recipe, folder / "checkpoint.pt", parameters)
 
 
 def samples_of(recipe: Recipe) -> Any:

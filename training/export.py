@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -62,6 +64,21 @@ def to_onnx(network: nn.Module) -> bytes:
     if not apart <= WORST:
         raise ValueError(f"ONNX Runtime and PyTorch differ by {apart:.2f} of 255; the file is not written")
     return out.getvalue()
+
+
+def begin_with(network: nn.Module, file: Path) -> None:
+    """The parameters in an ONNX file of `to_onnx`, or the averaged ones in a checkpoint.
+
+    Raises:
+        ValueError: the file is damaged or of another network.
+    """
+    if file.suffix == ".onnx":
+        return load_parameters(network, file.read_bytes())
+    try:
+        kept = torch.load(file, map_location="cpu", weights_only=True)["mean"]
+        network.load_state_dict({k.removeprefix("module."): v for k, v in kept.items() if k.startswith("module.")})
+    except (RuntimeError, KeyError, EOFError, UnpicklingError):
+        raise ValueError(f"{file} is damaged or of another network; give a checkpoint.pt or an .onnx of this one") from None
 
 
 def load_parameters(network: nn.Module, data: bytes) -> None:

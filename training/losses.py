@@ -160,6 +160,17 @@ def r1(real_logits: Tensor, real_images: Tensor) -> Terms:
     return {"r1": slope.square().sum((1, 2, 3)).mean()}
 
 
+def squared_dice(logits: Tensor, mask: Tensor) -> Terms:
+    """Dice loss with squares below the line, over all pixels of the batch (Ha, Park, Kim, equation 1).
+
+    Args:
+        logits: [B, 1, H, W].
+        mask: [B, 1, H, W] in 0..1, the truth.
+    """
+    p = logits.sigmoid()
+    return {"dice": 1 - 2 * (p * mask).sum() / (p.square().sum() + mask.square().sum())}
+
+
 def segmentation(logits: Tensor, presence: Tensor, mask: Tensor, present: Tensor) -> Terms:
     """Cross-entropy and Dice of the mask, cross-entropy of its presence.
 

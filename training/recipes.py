@@ -9,15 +9,18 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from training import losses, published, teachers
+from training import blind, losses, published, teachers
 from training.discriminator import Discriminator
 from training.losses import Terms
 from training.lpips import LPIPS
 from training.tasks import FILL, SEGMENT, Task
-from unmask_video.models import gated_reference, unveilify
+from unmask_video.models import gated_reference, imputed, residual_attention, three_stage, unveilify
 from unmask_video.models.gated_reference import GatedReference
+from unmask_video.models.imputed import Imputed
+from unmask_video.models.residual_attention import ResidualAttention
 from unmask_video.models.segmenter import Segmenter
 from unmask_video.models.swift import Swift
+from unmask_video.models.three_stage import ThreeStage
 from unmask_video.models.unveilify import Unveilify
 
 WARM_UP = 200
@@ -148,6 +151,70 @@ UNVEILIFY_PAPER = Recipe(
     patience=10,
 )  # fmt: skip
 UNVEILIFY = replace(UNVEILIFY_PAPER, network=Unveilify, task=published.unveilify("vgg"), batch=16, steps=60_000, rate=2e-4)
+IMPUTED_MASK_PAPER = Recipe(
+    name="imputed",
+    network=partial(Imputed, **imputed.PAPER),
+    task=blind.mask(losses.squared_dice),
+    weights={"dice": 1.0},
+    size=256,
+    batch=8,
+    steps=18_750,  # 5 times 30,000 pictures
+    rate=1e-3,
+    average=0.999,
+    schedule=flat,
+    decay=0.0,
+    part="mask",
+)
+IMPUTED_PAPER = replace(
+    IMPUTED_MASK_PAPER, task=blind.imputed(teachers.perceptual), steps=26_250, part="fillers",
+    weights={"adversarial": 0.1, "coarse": 1.0, "refined": 1.0, "perceptual": 0.1},  # "weighted", it says, no more
+    adversary=Adversary(
+        network=partial(Discriminator, 4, (64, 128, 256, 256)), rate=1e-3,
+        fool=losses.hinge_generator, judge=losses.hinge_discriminator,
+    ),
+)  # fmt: skip
+IMPUTED_MASK = replace(IMPUTED_MASK_PAPER, network=Imputed, batch=16, schedule=cosine)
+IMPUTED = replace(
+    IMPUTED_PAPER, network=Imputed, task=blind.imputed(partial(LPIPS, "vgg")), batch=16, steps=60_000, schedule=cosine
+)
+RESIDUAL_PAPER = Recipe(
+    name="residual_attention",
+    network=partial(ResidualAttention, **residual_attention.PAPER),
+    task=blind.RESIDUAL_ATTENTION,
+    weights={"ssim": 1.0, "l1": 1.0},
+    size=256,
+    batch=8,
+    steps=770_000,  # 40 times 80 % of 192,599 pictures
+    rate=1e-4,
+    average=0.999,
+    schedule=flat,
+    decay=0.0,
+)
+RESIDUAL = replace(RESIDUAL_PAPER, network=ResidualAttention, batch=16, steps=60_000, rate=4e-4, schedule=cosine)
+THREE_MASK_PAPER = Recipe(
+    name="three_stage",
+    network=partial(ThreeStage, **three_stage.PAPER),
+    task=blind.mask(blind.cross_entropy),
+    weights={"cross_entropy": 1.0},
+    size=256,
+    batch=16,
+    steps=6_000,  # 80 times 1,200 pictures
+    rate=1e-4,
+    average=0.999,
+    schedule=flat,
+    decay=0.0,
+    part="mask",
+)
+THREE_PAINTER_PAPER = replace(
+    THREE_MASK_PAPER, task=blind.PAINTER, weights={"mse": 1.0}, part="painter", rate=6e-4,
+    steps=140_000,  # 2,500 times 900 pictures
+)  # fmt: skip
+THREE_SHARPENER_PAPER = replace(
+    THREE_PAINTER_PAPER, task=blind.SHARPENER, part="sharpener", rate=1e-4,
+    batch=1, steps=25_300,  # 150 times 21,600 windows in batches of 128; the 256 of a picture come in one
+)  # fmt: skip
+SHORT = {"size": 128, "batch": 8, "rate": 1e-3, "average": 0.998, "schedule": cosine}
+"""What CPUs can do in an hour or less."""
 RECIPES: dict[str, Recipe] = {
     "segmenter": SEGMENTER,
     "segmenter-cpu": replace(SEGMENTER, batch=16, steps=9_000),
@@ -155,10 +222,40 @@ RECIPES: dict[str, Recipe] = {
     "swift-cpu": replace(SWIFT, size=128, batch=16, steps=5_000, average=0.998),
     "gated_reference-paper": GATED_PAPER,
     "gated_reference": GATED,
+    "gated_reference-cpu": replace(
+        GATED, task=published.gated(partial(LPIPS, "alex")), size=128, batch=4, steps=2_500, rate=4e-4, average=0.998
+    ),
     "unveilify-paper": UNVEILIFY_PAPER,
     "unveilify": UNVEILIFY,
+    "unveilify-cpu": replace(
+        UNVEILIFY, network=partial(Unveilify, sizes=unveilify.SMALL), task=published.unveilify("alex"), size=128, batch=4,
+        steps=3_000, rate=4e-4, average=0.998, schedule=cosine, patience=0,
+    ),
     "unveilify-without-unet": replace(UNVEILIFY, network=partial(Unveilify, unet=False)),
     "unveilify-without-identity": replace(UNVEILIFY, network=partial(Unveilify, identity=False)),
     "unveilify-unnormalised": replace(UNVEILIFY, network=partial(Unveilify, normalised=False)),
+    "imputed-paper-mask": IMPUTED_MASK_PAPER,
+    "imputed-paper": IMPUTED_PAPER,
+    "imputed-mask": IMPUTED_MASK,
+    "imputed": IMPUTED,
+    "imputed-gated": replace(IMPUTED, network=partial(Imputed, gated=True)),
+    "imputed-cpu-mask": replace(IMPUTED_MASK, **SHORT, steps=1_000),
+    "imputed-cpu": replace(IMPUTED, **SHORT, task=blind.imputed(partial(LPIPS, "alex")), steps=2_500),
+    "residual_attention-paper": RESIDUAL_PAPER,
+    "residual_attention": RESIDUAL,
+    "residual_attention-without-residual": replace(RESIDUAL, network=partial(ResidualAttention, residual=False)),
+    "residual_attention-without-both": replace(
+        RESIDUAL, network=partial(ResidualAttention, residual=False, attention=False)
+    ),
+    "residual_attention-cpu": replace(RESIDUAL, **SHORT, steps=3_000),
+    "three_stage-paper-mask": THREE_MASK_PAPER,
+    "three_stage-paper-painter": THREE_PAINTER_PAPER,
+    "three_stage-paper-sharpener": THREE_SHARPENER_PAPER,
+    "three_stage-mask": replace(THREE_MASK_PAPER, network=ThreeStage, schedule=cosine),
+    "three_stage-painter": replace(THREE_PAINTER_PAPER, network=ThreeStage, schedule=cosine),
+    "three_stage-sharpener": replace(THREE_SHARPENER_PAPER, network=ThreeStage, schedule=cosine),
+    "three_stage-cpu-mask": replace(THREE_MASK_PAPER, network=ThreeStage, **SHORT, steps=1_000),
+    "three_stage-cpu-painter": replace(THREE_PAINTER_PAPER, network=ThreeStage, **SHORT, steps=4_000),
+    "three_stage-cpu-sharpener": replace(THREE_SHARPENER_PAPER, network=ThreeStage, **SHORT | {"rate": 2e-4}, steps=500),
 }
 """What the first argument of `training.train` may be; each `-cpu` takes under an hour on two cores."""

@@ -31,7 +31,7 @@ from lightning.fabric.loggers import TensorBoardLogger
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from training.export import export, load_parameters
+from training.export import begin_with, export
 from training.faces import Faces, person
 from training.losses import weighted
 from training.patterns import Patterns, load_patterns
@@ -99,15 +99,17 @@ class Run:
 
     @staticmethod
     def start(fabric: Fabric, recipe: Recipe, checkpoint: Path, parameters: Path | None = None) -> Run:
-        """A fresh network, or one with the parameters of an ONNX file; the checkpoint's if that exists."""
+        """A fresh network, or one with the parameters of a file; the checkpoint's if that exists."""
         torch.manual_seed(0)
         plain = recipe.network().to(memory_format=torch.channels_last)
         if parameters:
-            load_parameters(plain, parameters.read_bytes())
+            begin_with(plain, parameters)
         mean = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
         painter, judge = Learner.make(fabric, plain.get_submodule(recipe.part), recipe, recipe.rate), None
         if recipe.adversary:
             judge = Learner.make(fabric, recipe.adversary.network(), recipe, recipe.adversary.rate)
+        if recipe.part:
+            plain.eval().get_submodule(recipe.part).train()
         run = Run(fabric, recipe, checkpoint, plain.to(fabric.device), mean.to(fabric.device), painter, judge)
         if checkpoint.exists():
             state = run.state()
@@ -225,7 +227,7 @@ def score(run: Run, held_out: Dataset, picture: Path | None, count: int) -> dict
               help="Faces to be scored on, none of them in FACES; else every 20th person of FACES is kept out.")
 @click.option("--patterns", type=click.Path(exists=True, path_type=Path), help="Tar of mask templates (MaskTheFace's layout).")
 @click.option("--start", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Parameters to start from: an ONNX file of this network, for one in models/weights/.")
+              help="Parameters to start from: this network as ONNX, or the checkpoint.pt of another run.")
 @click.option("--run", type=click.Path(path_type=Path, file_okay=False), help="Folder for what is written; else runs/RECIPE.")
 @click.option("--minutes", default=math.inf, type=click.FloatRange(0), help="Stop after so long; the same command goes on.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the whole training in place of the recipe's.")
