@@ -228,7 +228,7 @@ RECIPES: dict[str, Recipe] = {
     "unveilify-paper": UNVEILIFY_PAPER,
     "unveilify": UNVEILIFY,
     "unveilify-cpu": replace(
-        UNVEILIFY, network=partial(Unveilify, sizes=unveilify.SMALL), task=published.unveilify("alex"), size=128, batch=4,
+        UNVEILIFY, network=partial(Unveilify, sizes=replace(unveilify.SHIPPED, levels=unveilify.SHIPPED.levels[:-1])), task=published.unveilify("alex"), size=128, batch=4,
         steps=3_000, rate=4e-4, average=0.998, schedule=cosine, patience=0,
     ),
     "unveilify-without-unet": replace(UNVEILIFY, network=partial(Unveilify, unet=False)),
