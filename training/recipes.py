@@ -151,6 +151,8 @@ UNVEILIFY_PAPER = Recipe(
     patience=10,
 )  # fmt: skip
 UNVEILIFY = replace(UNVEILIFY_PAPER, network=Unveilify, task=published.unveilify("vgg"), batch=16, steps=60_000, rate=2e-4)
+UNVEILIFY_SMALL = replace(unveilify.SHIPPED, levels=unveilify.SHIPPED.levels[:-1])
+"""Its last level is 128 px."""
 IMPUTED_MASK_PAPER = Recipe(
     name="imputed",
     network=partial(Imputed, **imputed.PAPER),
@@ -228,7 +230,7 @@ RECIPES: dict[str, Recipe] = {
     "unveilify-paper": UNVEILIFY_PAPER,
     "unveilify": UNVEILIFY,
     "unveilify-cpu": replace(
-        UNVEILIFY, network=partial(Unveilify, sizes=replace(unveilify.SHIPPED, levels=unveilify.SHIPPED.levels[:-1])), task=published.unveilify("alex"), size=128, batch=4,
+        UNVEILIFY, network=partial(Unveilify, sizes=UNVEILIFY_SMALL), task=published.unveilify("alex"), size=128, batch=4,
         steps=3_000, rate=4e-4, average=0.998, schedule=cosine, patience=0,
     ),
     "unveilify-without-unet": replace(UNVEILIFY, network=partial(Unveilify, unet=False)),
