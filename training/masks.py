@@ -92,6 +92,8 @@ class MaskShape:
     """How far it reaches below the chin; negative leaves the chin bare."""
     stand: float
     """How far it stands off the face in front."""
+    box: float = 0.0
+    """How much wider still it is beside the chin: pleated masks hang from ear to ear, and do not narrow with the jaw."""
 
     @staticmethod
     def random(rng: np.random.Generator) -> MaskShape:
@@ -100,9 +102,10 @@ class MaskShape:
             top=rng.uniform(1.0, 1.6) if slipped else rng.uniform(0.0, 0.75),
             cheek=rng.uniform(0.05, 0.75),
             width=rng.uniform(-0.16, 0.05),
-            jaw=rng.uniform(0.85, 1.12),
+            jaw=rng.uniform(0.85, 1.18),
             chin=rng.uniform(-0.03, 0.14) if rng.random() < 0.85 else rng.uniform(0.14, 0.5),
             stand=rng.uniform(0.0, 0.12),
+            box=rng.uniform(0.0, 0.5) if rng.random() < 0.5 else 0.0,
         )
 
     def edge(self) -> np.ndarray:
@@ -118,7 +121,7 @@ class MaskShape:
             sides.append((side, (side + middle) / 2, middle))
         jaw = CANONICAL[JAW].copy()
         down = np.clip((jaw[:, 1] - 0.15) / 0.34, 0, 1)
-        jaw[:, 0] *= self.jaw
+        jaw[:, 0] *= self.jaw * (1 + self.box * down)
         jaw[:, 1] += self.chin * down**0.6
         jaw = jaw[jaw[:, 1] > max(sides[0][0][1], sides[1][0][1]) + 0.02]
         upper = [*sides[0], nose, *sides[1][::-1]]
