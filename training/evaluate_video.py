@@ -1,0 +1,263 @@
+"""Scores whole films, where the truth is known: masks are drawn on bare clips, and the product takes them off again.
+
+    python -m training.evaluate_video CLIP.mp4 ... --strips strips/
+
+The reference is the most frontal frame of a clip's first second; frames within two seconds of it are not scored.
+Nothing is encoded in between, so that the codec is not scored, too.
+"""
+
+from __future__ import annotations
+
+import csv as comma
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+import click
+import cv2
+import numpy as np
+import torch
+
+from training import metrics, tables, temporal
+from training.clips import Hidden, Shot, drawn
+from training.evaluate import in_one_sentence, net
+from training.identity import identity_crop, mobilefacenet
+from training.lpips import LPIPS
+from unmask_video import decode, pipeline, smooth, steady, track
+from unmask_video.errors import BadOption
+from unmask_video.face import CANONICAL, UPPER, align
+from unmask_video.frame import Frame
+from unmask_video.geometry import fit_pose
+from unmask_video.landmarks import region_of_landmarks
+from unmask_video.options import Options
+from unmask_video.picture import sample
+
+SIZE = 256
+"""Pixels of the crops that are compared."""
+AWAY = 2.0
+"""Seconds from the reference to the first frame that is scored."""
+STRIP = 8
+"""Frames of a strip."""
+LOWER = np.setdiff1d(np.arange(468), UPPER)
+"""Points that masks hide."""
+WITHOUT: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "steady": lambda: mock.patch("unmask_video.steady.steady", lambda found: found),
+    "pose": lambda: mock.patch("unmask_video.warp.place", lambda shape, seen: (seen, np.ones(len(seen), bool))),
+    "blend": lambda: mock.patch("unmask_video.smooth.smooth", partial(smooth.smooth, share=0.0)),
+    "relight": lambda: mock.patch("unmask_video.inpaint.relight", lambda photo, *_: photo),
+}
+"""What can be left out, to see what it is good for: smoothed landmarks, the photo's own shape, blending, relighting."""
+COLUMNS = {
+    "psnr": ("PSNR hole", 2), "ssim": ("SSIM hole", 4), "lpips": ("LPIPS-Alex hole", 4), "identity": ("identity mean", 3),
+    "identity_spread": ("identity spread", 3), "neighbours": ("identity neighbours", 3),
+    "warping": ("warping ratio", 2), "tlpips": ("tLPIPS", 4), "jitter": ("jitter ratio", 2), "seam": ("seam ratio", 2),
+}  # fmt: skip
+"""By key: the column's title, and its decimals. Ratios are to the bare film."""
+Row = dict[str, str | float]
+
+
+@dataclass(eq=False)
+class Meter:
+    """Compares a filled film with the bare one, frame by frame, by the largest face."""
+
+    measure: Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]
+    frames: list[dict[str, float]] = field(default_factory=list)
+    """Of each scored frame: its time in seconds, and what was measured."""
+    points: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"bare": [], "filled": []})
+    """Lower faces as FaceMesh sees them, [N, 2] in face heights."""
+    strip: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=STRIP))
+    before: tuple[int, Frame, Frame, torch.Tensor] | None = None
+    """Track, bare and filled frame, and who the filled face is, of the last frame."""
+
+    def __post_init__(self) -> None:
+        self.lpips, self.who = LPIPS("alex"), mobilefacenet()
+
+    def look(self, shot: Shot, filled: Frame) -> None:
+        """The next frame, as it was and as it became."""
+        if not shot.faces:
+            self.before = None
+            return
+        hidden = max(shot.faces, key=lambda h: np.prod(h.face.box[2:] - h.face.box[:2]))
+        crop = align(hidden.face.landmarks, SIZE)
+        truth, got = sample(shot.bare, crop, SIZE), sample(filled, crop, SIZE)
+        hole = cv2.resize(hidden.mask, (SIZE, SIZE), interpolation=cv2.INTER_AREA) > 0.5
+        if not hole.any():
+            return
+        told, vector = self.of_frame(truth, got, hole)
+        if self.before and self.before[0] == hidden.face.track_id:
+            told |= self.of_pair(truth, got, hole, crop) | {"neighbours": float((vector * self.before[3]).sum())}
+        for name, frame in (("bare", shot.bare), ("filled", filled)):
+            self.points[name].append(self.lower(frame, hidden))
+        self.frames.append({"time": shot.bare.time_seconds} | told)
+        self.strip.append(np.vstack([truth, sample(shot.masked, crop, SIZE), got]).clip(0, 255))
+        self.before = (hidden.face.track_id, shot.bare, filled, vector)
+
+    @torch.no_grad()
+    def of_frame(self, truth: np.ndarray, got: np.ndarray, hole: np.ndarray) -> tuple[dict[str, float], torch.Tensor]:
+        both = net(np.where(hole[..., None], got, truth), truth)
+        a, b = self.who(identity_crop(both))
+        told = {
+            "psnr": metrics.psnr(got, truth, hole), "ssim": metrics.ssim(got, truth, hole),
+            "lpips": self.lpips(both[:1], both[1:]).item(), "identity": float((a * b).sum()),
+            "seam_filled": temporal.seam(got, hole), "seam_bare": temporal.seam(truth, hole),
+        }  # fmt: skip
+        return told, a
+
+    @torch.no_grad()
+    def of_pair(self, truth: np.ndarray, got: np.ndarray, hole: np.ndarray, crop: np.ndarray) -> dict[str, float]:
+        """The last frame, by this one's crop, and this one."""
+        _, bare, filled, _ = self.before
+        earlier = {"bare": sample(bare, crop, SIZE), "filled": sample(filled, crop, SIZE)}
+        motion = temporal.Motion.between(earlier["bare"], truth)
+        told, changes = {}, []
+        for name, now in (("bare", truth), ("filled", got)):
+            told[f"warping_{name}"] = temporal.warping_error(earlier[name], now, motion, hole)
+            changes.append(self.lpips(net(earlier[name]), net(now)).item())
+        return told | {"tlpips": abs(changes[1] - changes[0])}
+
+    def lower(self, frame: Frame, hidden: Hidden) -> np.ndarray:
+        ((seen, _),) = self.measure(frame, [region_of_landmarks(hidden.face.landmarks)])
+        scale, *_ = fit_pose(CANONICAL[UPPER], hidden.face.landmarks[UPPER])
+        return seen[LOWER, :2] / scale
+
+    def row(self) -> Row:
+        """Means over the film."""
+        mean = lambda key: float(np.nanmean([f[key] for f in self.frames if key in f]))  # noqa: E731
+        over = lambda key: mean(f"{key}_filled") / max(mean(f"{key}_bare"), 1e-12)  # noqa: E731
+        plain = {key: mean(key) for key in ("psnr", "ssim", "lpips", "identity", "neighbours", "tlpips")}
+        shaken = {name: temporal.jitter(points) for name, points in self.points.items()}
+        return plain | {
+            "identity_spread": float(np.std([f["identity"] for f in self.frames])), "warping": over("warping"),
+            "seam": over("seam"), "jitter": shaken["filled"] / max(shaken["bare"], 1e-12),
+        }  # fmt: skip
+
+
+def best_frame(frames: Iterator[Frame], linker: Callable[[], track.Linker]) -> tuple[np.ndarray, float]:
+    """The most frontal face, the larger the better, cut out as a photo uint8 [P, P, 3] RGB; its time in seconds.
+
+    Raises:
+        BadOption: there is no face.
+    """
+    best = None
+    for frame, faces in steady.steady(track.follow(frames, linker())):
+        for face in faces:
+            scale, rotation, _ = fit_pose(CANONICAL[UPPER], face.landmarks[UPPER])
+            rank = rotation[2, 2] * scale
+            if best is None or rank > best[0]:
+                best = (rank, frame, face)
+    if best is None:
+        raise BadOption("no face in the first second; give clips that begin with a bare face, or --reference PHOTO")
+    _, frame, face = best
+    size = int(np.clip(3 * best[0], 128, 1024))
+    photo = sample(frame, align(face.landmarks, size, span=3.0), size).round().clip(0, 255).astype(np.uint8)
+    return photo, frame.time_seconds
+
+
+def score(clip: Path, options: Options, *, photo: Path | None, seconds: float, folder: Path) -> Meter:
+    """The product on one clip with drawn masks."""
+    tools = pipeline.Tools.make(options)
+    first, name = -AWAY, str(photo)
+    if photo is None:
+        with decode.open_video(clip) as video:
+            picture, first = best_frame(video.frames(0.0, 1.0), tools.linker)
+        name = str(folder / f"{clip.stem}.png")
+        cv2.imwrite(name, picture[..., ::-1])
+    waiting: deque[Shot] = deque()
+
+    def masked(video: decode.Video) -> Iterator[Frame]:
+        for shot in drawn(video.frames(0.0, seconds), tools.linker):
+            waiting.append(shot)
+            yield shot.masked
+
+    meter = Meter(tools.measure)
+    with decode.open_video(clip) as video:
+        tally = pipeline.Tally(clip, clip, tools.cast([name], options))
+        for filled in pipeline.route(masked(video), tools, tally):
+            shot = waiting.popleft()
+            if shot.bare.time_seconds >= first + AWAY:
+                meter.look(shot, filled)
+    if len(meter.frames) < 3:
+        raise BadOption(f"{clip} has too few frames with a face {AWAY:g} s after its first second; give longer clips")
+    return meter
+
+
+def left_out(names: str) -> ExitStack:
+    """A context in which parts of the product do nothing; names with + between them."""
+    stack = ExitStack()
+    for name in filter(None, names.split("+")):
+        stack.enter_context(WITHOUT[name]())
+    return stack
+
+
+def parse_without(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    names = value.split(",")
+    for name in (n for group in names for n in group.split("+") if n):
+        if name not in WITHOUT:
+            raise click.BadParameter(f"{name} cannot be left out; give any of {', '.join(WITHOUT)}")
+    return names
+
+
+def table(rows: list[Row]) -> list[list[str]]:
+    """Rows of cells; first the titles, last the medians over clips."""
+    settings = dict.fromkeys((row["model"], row["without"]) for row in rows)
+    for model, without in settings if len(rows) > len(settings) else ():
+        some = [row for row in rows if (row["model"], row["without"]) == (model, without)]
+        medians = {key: float(np.median([row[key] for row in some])) for key in ("frames", *COLUMNS)}
+        rows = [*rows, {"clip": "median", "model": model, "without": without} | medians]
+    titles = ["clip", "model", "without", "frames", *(title for title, _ in COLUMNS.values())]
+    return [titles] + [
+        [row["clip"], row["model"], row["without"] or "nothing", f"{row['frames']:.0f}"]
+        + [f"{row[key]:.{decimals}f}" for key, (_, decimals) in COLUMNS.items()]
+        for row in rows
+    ]
+
+
+@click.command()
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--models", default="tps", show_default=True, help="Names and .onnx files, with commas between them.")
+@click.option("--without", default="", callback=parse_without,
+              help=f"Runs that leave parts out, with commas between runs: {', '.join(WITHOUT)}; pose+blend leaves out two.")
+@click.option("--reference", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Photo of the person on all clips, in place of a frame of each.")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(4), help="Most of a clip that is used.")
+@click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write what was measured of every frame.")
+@click.option("--strips", type=click.Path(file_okay=False, path_type=Path),
+              help=f"Folder for a PNG of each run's last {STRIP} frames: bare, masked, filled.")
+def main(
+    clips: tuple[Path, ...], models: str, without: list[str], reference: Path | None, seconds: float, csv: Path | None,
+    strips: Path | None,
+) -> None:  # fmt: skip
+    """Score the product on CLIPS of bare faces, with masks drawn on them."""
+    rows, told = [], []
+    with in_one_sentence(), TemporaryDirectory() as folder:
+        for clip in clips:
+            for model in models.split(","):
+                for parts in dict.fromkeys(["", *without]):
+                    with left_out(parts):
+                        meter = score(
+                            clip, Options(model=model, unmatched="fill"), photo=reference, seconds=seconds, folder=Path(folder)
+                        )
+                    about = {"clip": clip.stem, "model": Path(model).name, "without": parts}
+                    rows.append(about | {"frames": len(meter.frames)} | meter.row())
+                    told += [about | frame for frame in meter.frames]
+                    click.echo(tables.as_text(table(rows[-1:])), err=True)
+                    if strips:
+                        strips.mkdir(parents=True, exist_ok=True)
+                        name = "-".join(filter(None, (clip.stem, Path(model).stem, parts)))
+                        cv2.imwrite(str(strips / f"{name}.png"), np.hstack(meter.strip)[..., ::-1].round().astype(np.uint8))
+        click.echo(tables.as_text(table(rows)))
+        if csv:
+            keys = list(dict.fromkeys(key for line in told for key in line))
+            with csv.open("w", newline="", encoding="utf-8") as file:
+                writer = comma.DictWriter(file, keys)
+                writer.writeheader()
+                writer.writerows(told)
+
+
+if __name__ == "__main__":
+    main()
