@@ -246,9 +246,9 @@ def test_wrong_networks_are_refused(name: str, folder: Path, capsys: pytest.Capt
 
 
 def test_tps_without_a_photo_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--reference PHOTO" in refused(folder, [], capsys)
+    assert "--reference PHOTO" in refused(folder, ["--model", "tps"], capsys)
     with pytest.raises(BadOption, match="tps needs a photo"):
-        unmask(folder / "in.mp4", folder / "out.mp4")
+        unmask(folder / "in.mp4", folder / "out.mp4", options=Options(model="tps"))
 
 
 def test_models_that_are_not_there_are_unknown(tmp_path: Path) -> None:

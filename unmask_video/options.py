@@ -24,7 +24,7 @@ CRF_MAX = 63
 class Options:
     """How `unmask` works. Raises BadOption or UnknownModel where a value cannot be used."""
 
-    model: str = "tps"
+    model: str = "swift"
     """A name in `unmask_video.models.MODELS`, or the path of your own network, see `runtime.INPUTS`."""
     unmatched: str = "keep"
     """A masked face that matches no reference: "keep" the mask, or "fill" it all the same."""
