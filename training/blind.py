@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from training import losses
 from training.losses import Terms
 from training.lpips import LPIPS
-from training.tasks import FILL, SEGMENT, Batch, Learn, Shown, Task, device_of, given_to, segment_picture, wanted
+from training.tasks import FILL, SEGMENT, Batch, Learn, Shown, Task, device_of, given_to, overlap, segment_picture, wanted
 from training.teachers import VGG19
 from unmask_video.models.layers import to_net
 from unmask_video.models.three_stage import BORDER, luminance
@@ -35,9 +35,8 @@ def mask_terms(whole: nn.Module, loss: MaskLoss) -> Learn:
 
 def mask_score(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """Intersection over union of the masked faces; the share of right pixels, which papers tell of, of all."""
-    got, true = (network.mask(to_net(batch["image"].float())) > 0).flatten(1), (batch["mask"] > 127).flatten(1)
-    overlap = (got & true).sum(1) / (got | true).sum(1).clamp(min=1)
-    return {"iou": overlap[batch["present"] > 0], "accuracy": (got == true).float().mean(1)}
+    got, true = network.mask(to_net(batch["image"].float())) > 0, batch["mask"] > 127
+    return {"iou": overlap(got, true)[batch["present"] > 0], "accuracy": (got == true).float().mean((1, 2, 3))}
 
 
 def mask_picture(network: nn.Module, batch: Batch) -> Tensor:

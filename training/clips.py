@@ -10,9 +10,10 @@ import numpy as np
 
 from training.patterns import Patterns
 from training.worn import Worn
-from unmask_video import steady, track, warp
+from unmask_video import track, warp
 from unmask_video.face import Face, Patch
 from unmask_video.frame import Frame
+from unmask_video.steady import steady
 
 CLOTH = 256
 """Pixels of a mask's cloth over the face's crop."""
@@ -42,7 +43,7 @@ def drawn(
 ) -> Iterator[Shot]:
     """Each frame, everybody in it with a mask of their own, which moves and turns with the head."""
     masks: dict[int, Worn] = {}
-    for frame, faces in steady.steady(track.follow(frames, linker())):
+    for frame, faces in steady(track.follow(frames, linker())):
         hidden, patches = [], []
         for face in faces:
             mask = masks.setdefault(face.track_id, Worn.random(CLOTH, seed + face.track_id, patterns))

@@ -28,7 +28,7 @@ from training.clips import Hidden, Shot, drawn
 from training.evaluate import in_one_sentence, net
 from training.identity import identity_crop, mobilefacenet
 from training.lpips import LPIPS
-from unmask_video import decode, pipeline, smooth, steady, track
+from unmask_video import decode, pipeline, smooth, track
 from unmask_video.errors import BadOption
 from unmask_video.face import CANONICAL, UPPER, align
 from unmask_video.frame import Frame
@@ -36,6 +36,7 @@ from unmask_video.geometry import fit_pose
 from unmask_video.landmarks import region_of_landmarks
 from unmask_video.options import Options
 from unmask_video.picture import sample
+from unmask_video.steady import steady
 
 SIZE = 256
 """Pixels of the crops that are compared."""
@@ -51,7 +52,9 @@ WITHOUT: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "blend": lambda: mock.patch("unmask_video.smooth.smooth", partial(smooth.smooth, share=0.0)),
     "relight": lambda: mock.patch("unmask_video.inpaint.relight", lambda photo, *_: photo),
 }
-"""What can be left out, to see what it is good for: smoothed landmarks, the photo's own shape, blending, relighting."""
+"""What can be left out, to see what it is good for: smoothed landmarks, the photo's own shape, blending, relighting.
+
+Only the product's route is changed: masks are drawn, and photos chosen, by names that were imported before."""
 COLUMNS = {
     "psnr": ("PSNR hole", 2), "ssim": ("SSIM hole", 4), "lpips": ("LPIPS-Alex hole", 4), "identity": ("identity mean", 3),
     "identity_spread": ("identity spread", 3), "neighbours": ("identity neighbours", 3),
@@ -144,7 +147,7 @@ def best_frame(frames: Iterator[Frame], linker: Callable[[], track.Linker]) -> t
         BadOption: there is no face.
     """
     best = None
-    for frame, faces in steady.steady(track.follow(frames, linker())):
+    for frame, faces in steady(track.follow(frames, linker())):
         for face in faces:
             scale, rotation, _ = fit_pose(CANONICAL[UPPER], face.landmarks[UPPER])
             rank = rotation[2, 2] * scale

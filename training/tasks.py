@@ -52,14 +52,17 @@ def segment_terms(whole: nn.Module) -> Learn:
     return terms
 
 
+def overlap(got: Tensor, true: Tensor) -> Tensor:
+    """Intersection over union of masks, bool [B, 1, S, S]: [B]."""
+    return (got & true).sum((1, 2, 3)) / (got | true).sum((1, 2, 3)).clamp(min=1)
+
+
 def segment_score(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """Intersection over union of the masked faces; how often masked and bare are told apart."""
     logits, presence = network(_bytes(batch["image"]))
     there = batch["present"] > 0
-    got, true = (logits > 0).flatten(1), (batch["mask"] > 127).flatten(1)
-    overlap = (got & true).sum(1) / (got | true).sum(1).clamp(min=1)
     right = ((presence > 0) == there).float()
-    return {"iou": overlap[there], "masked": right[there], "bare": right[~there]}
+    return {"iou": overlap(logits > 0, batch["mask"] > 127)[there], "masked": right[there], "bare": right[~there]}
 
 
 def segment_picture(network: nn.Module, batch: Batch) -> Tensor:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from unmask_video.picture import grey
+from unmask_video.smooth import grid
 
 RING = 6
 """Pixels beside a mask in which a seam would be."""
@@ -43,9 +44,7 @@ class Motion:
 
 def carried(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """The later frame's picture [S, S, ...], each pixel brought back to where it was in the earlier one."""
-    size = len(picture)
-    at = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
-    return cv2.remap(picture, at + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(picture, grid(len(picture)) + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def warping_error(before: np.ndarray, now: np.ndarray, motion: Motion, hole: np.ndarray) -> float:

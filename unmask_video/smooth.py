@@ -44,7 +44,7 @@ def smooth(filled: Iterable[Filled], *, share: float = SHARE) -> Iterator[tuple[
 def flows(flow: cv2.DISOpticalFlow, now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flow from now to before, float32 [s, s, 2] px, and how far its inverse agrees, [s, s] in 0..1."""
     back, forth = flow.calc(now, before, None), flow.calc(before, now, None)
-    there = _grid(now.shape[0]) + back
+    there = grid(now.shape[0]) + back
     error = back + cv2.remap(forth, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return back, 1 / (1 + (error**2).sum(-1) / AGREE_PX**2)
 
@@ -57,7 +57,7 @@ def blend(now: Patch, before: Patch, flow: np.ndarray, agree: np.ndarray, share:
             before, image=cv2.resize(before.image, (size, size)), alpha=cv2.resize(before.alpha, (size, size))
         )
     scale = size / flow.shape[0]
-    there = _grid(size) + cv2.resize(flow, (size, size)) * scale
+    there = grid(size) + cv2.resize(flow, (size, size)) * scale
     carried = cv2.remap(before.image, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     known = cv2.remap(before.alpha, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     apart = cv2.GaussianBlur(grey(np.abs(carried - now.image)), (0, 0), size / 64)
@@ -65,6 +65,6 @@ def blend(now: Patch, before: Patch, flow: np.ndarray, agree: np.ndarray, share:
     return replace(now, image=now.image + (carried - now.image) * weight[..., None])
 
 
-def _grid(size: int) -> np.ndarray:
+def grid(size: int) -> np.ndarray:
     """float32 [size, size, 2]: each pixel's own index x, y."""
     return np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
