@@ -35,7 +35,7 @@ def somebody(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _, rgb in pictures(shared("faces-open.tar")):
         write_photo(path, rgb)
         try:
-            tools().cast([str(path)], Options())
+            tools().photos([str(path)])
         except BadReference:
             continue
         return path
@@ -106,6 +106,6 @@ def test_a_real_clip(name: str, somebody: Path, filled: dict, tmp_path: Path) ->
 
 def test_photos_and_frames_go_one_way(somebody: Path) -> None:
     """The photo's own face is found again in a frame made of it."""
-    (cast,) = tools().cast([str(somebody)], Options()).people
-    found = tools().detect(photo(cast[0].image))
+    ((view,),) = tools().photos([str(somebody)])
+    found = tools().detect(photo(view.image))
     assert len(found) == 1

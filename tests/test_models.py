@@ -145,7 +145,7 @@ def routed(model: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tu
     tools, options = Tools.make(Options(model=model)), Options(model=model)
     with monkeypatch.context() as patch:
         patch.setattr(warp, "paste", note)
-        tally = Tally(Path("in"), Path("out"), tools.cast([str(folder / "face.png")], options))
+        tally = Tally(Path("in"), Path("out"), tools.cast(tools.photos([str(folder / "face.png")]), [], options))
         after = list(route(iter(before), tools, tally))
     assert sum(map(bool, noted)) >= 0.9 * COUNT
     return list(zip(before, after, noted, strict=True))

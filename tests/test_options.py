@@ -18,8 +18,8 @@ from unmask_video.options import PROVIDERS
 
 
 def report(**changes: Any) -> Report:
-    alice = Person(1, frames=90, masked=80, filled=70, reference="alice.jpg", reason="seen from behind")
-    bob = Person(2, frames=10, masked=10, filled=0, reference=None, reason="matches no reference")
+    alice = Person(1, "alice", 90, masked=80, filled=70, reference="alice.jpg", likeness=0.7, reason="no_match")
+    bob = Person(2, "", 10, masked=10, filled=0, reference=None, likeness=0.5, reason="ambiguous")
     people, warnings = (alice, bob), ("chapters are lost",)
     made = Report(Path("in.mp4"), Path("out.mp4"), 100, 100, 90, 70, people, 10.0, 4.0, warnings)
     return replace(made, **changes)
@@ -99,10 +99,10 @@ def test_displays(pretend: Call, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_report() -> None:
-    assert report().kept == {"seen from behind": 10, "matches no reference": 10}
+    assert report().kept == {"no_match": 10, "ambiguous": 10}
     assert report().ratio == 2.5 and report(codec_seconds=0.0).ratio == 0.0
     summary = report().summary()
-    expected = ("100 of 2 people, 90 masked", "20: seen from behind (10); matches", "2.5 times", "chapters")
+    expected = ("100 of 2 people, 90 masked", "20: matches no reference", "(10); matches two references", "2.5 times", "chapters")
     assert all(words in summary for words in expected)
     assert json.loads(json.dumps(report().to_json()))["people"][1]["reference"] is None
 
@@ -118,6 +118,9 @@ def test_report() -> None:
         ({"trim_start": 5.0, "trim_end": 5.0}, "more than 5"),
         ({"unmatched": None}, "keep, fill"),
         ({"model": "monet"}, "tps"),
+        ({"mine_references": True}, "on, off"),
+        ({"face_index": (0,)}, "1 for the first"),
+        ({"face_index": 2}, "1 for the first"),
     ],
 )
 def test_options_check_themselves(wrong: dict[str, Any], words: str) -> None:

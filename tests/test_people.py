@@ -1,22 +1,19 @@
-"""Who is masked, who is who, and which photos can be used."""
+"""Who is masked, and who is who."""
 
 from __future__ import annotations
 
-import struct
 from fractions import Fraction
-from functools import partial
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from faces import masked, points, portrait, tools, write_photo
+from faces import masked, points, portrait
 
-from unmask_video import identify, reference, segment
-from unmask_video.errors import BadReference
+from unmask_video import identify, people, reference, segment
 from unmask_video.face import CANONICAL, Face, Mask, Reference
 from unmask_video.frame import Colour, Frame
-from unmask_video.people import Cast
+from unmask_video.people import Cast, Photos
 from unmask_video.picture import photo
 
 GREY = np.zeros((8, 8), np.uint8)
@@ -118,19 +115,24 @@ def picture_of(name: str, identity: np.ndarray, yaw: float = 0.0) -> Reference:
     return Reference(name, np.zeros((64, 64, 3), np.uint8), face(0, yaw).landmarks, identity)
 
 
-def cast(references: list[Reference], tracks: dict[int, np.ndarray], *, fill: bool = False) -> Cast:
+def cast(references: list[Reference], tracks: dict[int, np.ndarray], **rest: Any) -> Cast:
     """Tracks are told apart by where they are."""
     who = lambda _, landmarks: tracks[round((landmarks[:, 0].mean() - 100 * CANONICAL[:, 0].mean()) / 100)]  # noqa: E731
-    return Cast(references, fill_unmatched=fill, identity=who, assign=identify.assign)
+    return Cast(reference.group(references), identity=who, assign=identify.assign, **rest)
 
 
-def names(made: Cast, shown: list[list[Face]]) -> list[dict[int, str | None]]:
-    """Of every frame: track id -> name of the photo."""
+def match(made: Cast, shown: list[list[Face]]) -> list[dict[int, Photos]]:
+    """Of every frame: track id -> what fills it."""
     mask = Mask(np.ones((4, 4), np.float32), 1.0, True)
     seen = [(frame(k), [(f, mask) for f in faces]) for k, faces in enumerate(shown)]
     found = list(made.match(iter(seen)))
     assert [f.index for f, _ in found] == list(range(len(shown))), "every frame, in order"
-    return [{f.track_id: photo and photo.name for f, _, photo in faces} for _, faces in found]
+    return [{f.track_id: photos for f, _, photos in faces} for _, faces in found]
+
+
+def names(made: Cast, shown: list[list[Face]]) -> list[dict[int, str | None]]:
+    """Of every frame: track id -> name of the photo that takes over, or has."""
+    return [{k: photos[0][0].name if photos else None for k, photos in f.items()} for f in match(made, shown)]
 
 
 TWO = [picture_of("ann.jpg", ANN), picture_of("bob.jpg", BOB)]
@@ -145,105 +147,79 @@ def test_a_photo_is_given_to_one_person_only() -> None:
     made = cast(TWO[:1], {0: unit(1, 0.9), 1: unit(1, 0.1)})
     assert names(made, [[face(0), face(1)]] * 5)[-1] == {0: None, 1: "ann.jpg"}, "to whom it fits best"
     made = cast(TWO[:1], {0: unit(1, 0.9), 1: unit(1, 0.1)})
-    late = names(made, [[face(0)]] * 20 + [[face(0), face(1)]] * 20)
+    late = names(made, [[face(0)]] * 20 + [[face(0), face(1)]] * 60)
     assert late[-1] == {0: "ann.jpg", 1: None}, "who is in the picture keeps it"
 
 
 def test_a_stranger_stays_masked_unless_filling_is_asked_for() -> None:
     stranger = {0: unit(0, 0.2, 1)}
     assert names(cast(TWO, stranger), [[face(0)]] * 12) == [{0: None}] * 12
-    assert names(cast(TWO, stranger, fill=True), [[face(0)]] * 12) == [{0: "bob.jpg"}] * 12, "by the likest"
+    assert names(cast(TWO, stranger, fill_unmatched=True), [[face(0)]] * 12) == [{0: "bob.jpg"}] * 12, "by the likest"
+    mean = reference.mean_face()
+    assert names(cast(TWO, stranger, stand_in=mean), [[face(0)]] * 12) == [{0: mean.name}] * 12
 
 
 def test_without_photos_nobody_is_filled() -> None:
-    assert names(cast([], {0: ANN}, fill=True), [[face(0)]] * 3) == [{0: None}] * 3
+    assert names(cast([], {0: ANN}, fill_unmatched=True), [[face(0)]] * 3) == [{0: None}] * 3
+
+
+def test_who_is_like_two_people_is_neither() -> None:
+    made = cast(TWO, {0: unit(1, 0.99)})
+    assert names(made, [[face(0)]] * 40) == [{0: None}] * 40 and made.seats[0].match.why == "ambiguous"
+    assert names(cast(TWO, {0: unit(1, 0.8)}), [[face(0)]] * 3)[-1] == {0: "ann.jpg"}
+    made = cast(TWO, {0: unit(1, 0.9), 1: unit(0.9, 1)})
+    assert names(made, [[face(0), face(1)]] * 3)[-1] == {0: "ann.jpg", 1: "bob.jpg"}, "each other's place fits neither"
+    same = cast(TWO, {0: unit(1, 0.9), 1: unit(1, 0.9)})
+    assert names(same, [[face(0), face(1)]] * 3)[-1] == {0: None, 1: None}
+
+
+def test_who_came_in_unknown_may_be_known_later_and_stays_known() -> None:
+    seen = iter([unit(0, 0, 1)] * people.LOOKS + [ANN] * 500)
+    made = Cast(reference.group(TWO), identity=lambda *_: next(seen), assign=identify.assign)
+    found = [f[0] for f in names(made, [[face(0)]] * 400)]
+    turn = found.index("ann.jpg")
+    assert set(found[:turn]) == {None} and set(found[turn:]) == {"ann.jpg"} and turn >= people.AGAIN - 1
+
+
+def test_a_known_face_never_changes_its_person() -> None:
+    seen = iter([ANN] * people.LOOKS + [BOB] * 500)
+    made = Cast(reference.group(TWO), identity=lambda *_: next(seen), assign=identify.assign)
+    assert {f[0] for f in names(made, [[face(0)]] * 200)} == {"ann.jpg"}
+
+
+def test_people_are_numbered_as_they_come_in() -> None:
+    made = cast(TWO, {0: ANN, 1: BOB, 2: ANN}, chosen=(2,))
+    found = names(made, [[face(2)]] * 5 + [[face(2), face(1), face(0)]] * 60)
+    assert {t: seat.number for t, seat in made.seats.items()} == {2: 1, 0: 2, 1: 3}, "the leftmost first"
+    assert found[-1] == {0: "ann.jpg", 1: None, 2: None} and made.seats[1].match.why == "not_chosen"
 
 
 def test_photos_of_one_person_are_taken_by_pose_and_not_in_turns() -> None:
     photos = [picture_of("front.jpg", ANN), picture_of("side.jpg", unit(1, 0.1), yaw=0.8), picture_of("bob.jpg", BOB)]
-    yaws = [0.0, 0.1, 0.38, 0.42, 0.39, 0.41, 0.7, 0.8, 0.42, 0.38, 0.41, 0.1, 0.0]
+    yaws = [0.0, 0.1, 0.38, 0.42, 0.39, 0.41, 0.7, 0.8, *[0.8] * people.FADE, 0.42, 0.38, 0.41, 0.1, 0.0]
     found = [f[0] for f in names(cast(photos, {0: ANN}), [[face(0, yaw)] for yaw in yaws])]
-    assert found == ["front.jpg"] * 6 + ["side.jpg"] * 5 + ["front.jpg"] * 2
+    assert found == ["front.jpg"] * 6 + ["side.jpg"] * (5 + people.FADE) + ["front.jpg"] * 2
+
+
+def test_one_photo_fades_into_the_next() -> None:
+    photos = [picture_of("front.jpg", ANN), picture_of("side.jpg", ANN, yaw=0.8)]
+    found = [f[0] for f in match(cast(photos, {0: ANN}), [[face(0, 0.0 if k < 5 else 0.8)] for k in range(20)])]
+    assert all(sum(share for _, share in photos) == pytest.approx(1) for photos in found)
+    side = [dict((r.name, share) for r, share in photos).get("side.jpg", 0.0) for photos in found]
+    assert side[:5] == [0.0] * 5 and side[5 + people.FADE :] == [1.0] * (15 - people.FADE)
+    assert np.allclose(np.diff(side[4 : 6 + people.FADE]), 1 / (people.FADE + 1))
 
 
 def test_assignment_is_one_to_one_and_honest() -> None:
-    tracks = np.stack([unit(1, 0.3), unit(1, 0.5), unit(0, 0, 1)])
+    tracks = np.stack([unit(1, 0.3), unit(1, 0.6), unit(0, 0, 1)])
     found = identify.assign(tracks, np.stack([ANN, BOB]))
-    assert {t: p for t, (p, _) in found.items()} in ({0: 0}, {0: 0, 1: 1})
-    assert all(c == pytest.approx(float(tracks[t] @ [ANN, BOB][p])) for t, (p, c) in found.items())
-    assert identify.assign(tracks, np.zeros((0, 4))) == identify.assign(np.zeros((0, 4)), tracks) == {}
+    assert [m.person for m in found] == [0, 1, None] and [m.why for m in found] == ["", "", "no_match"]
+    assert found[0].cosine == pytest.approx(float(tracks[0] @ ANN)) and found[1].cosine == pytest.approx(float(tracks[1] @ BOB))
+    assert [m.why for m in identify.assign(tracks, np.zeros((0, 4)))] == ["no_match"] * 3
+    assert identify.assign(np.zeros((0, 4)), tracks) == []
 
 
 def test_the_masked_and_the_bare_portrait_show_one_person() -> None:
     bare, worn = (identify.identity(photo(rgb), points()) for rgb in (portrait(), masked()[0]))
     assert np.linalg.norm(bare) == pytest.approx(1, abs=1e-5)
     assert bare @ worn > 0.8
-
-
-# --- reference photos -----------------------------------------------------------------------------
-
-load = lambda name: partial(  # noqa: E731
-    reference.load, detect=tools().detect, settle=tools().settle, identity=tools().identity
-)(str(name))
-
-
-def test_a_photo_is_measured(tmp_path: Path) -> None:
-    found = load(write_photo(tmp_path / "face.png", portrait()))
-    assert found.name == "face.png" and 64 <= len(found.image) <= reference.LARGEST
-    found_again = tools().measure(photo(found.image), [np.array([[len(found.image), 0, 0], [0, len(found.image), 0.0]])])
-    assert np.abs(found_again[0][0] - found.landmarks)[:, :2].mean() < 0.03 * len(found.image)
-
-
-def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """A JPEG with an EXIF segment that says how it is to be turned (TIFF tag 0x0112)."""
-    tiff = b"MM\0\x2a\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff + jpeg[2:]
-
-
-@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 1), (8, 3)])
-def test_photos_are_turned_as_their_exif_says(tmp_path: Path, orientation: int, turns: int) -> None:
-    upright = portrait()[:, :300]
-    stored = np.ascontiguousarray(np.rot90(upright, turns))
-    jpeg = cv2.imencode(".jpg", stored[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])[1].tobytes()
-    (tmp_path / "phone.jpg").write_bytes(with_orientation(jpeg, orientation))
-    found = reference.read_picture(tmp_path / "phone.jpg")
-    assert found.shape == upright.shape and np.abs(found.astype(int) - upright).mean() < 3
-    plain = load(write_photo(tmp_path / "face.png", upright))
-    assert load(tmp_path / "phone.jpg").identity @ plain.identity > 0.95
-
-
-def refusal(name: object) -> str:
-    with pytest.raises(BadReference) as caught:
-        load(name)
-    text = str(caught.value)
-    assert caught.value.exit_code == 2 and "\n" not in text and "Traceback" not in text
-    return text
-
-
-def test_photos_that_cannot_be_used_are_told_in_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("this is no picture")
-    (tmp_path / "empty.jpg").write_bytes(b"")
-    write_photo(tmp_path / "wall.png", np.full((200, 300, 3), 120, np.uint8))
-    write_photo(tmp_path / "dot.png", np.full((1, 1, 3), 120, np.uint8))
-    told = {"gone.jpg": "is not a file", "text.jpg": "no picture", "empty.jpg": "no picture", "wall.png": "no face"}
-    for name, words in (told | {"dot.png": "no face"}).items():
-        text = refusal(tmp_path / name)
-        assert name in text and words in text
-    assert "is not a file" in refusal(tmp_path)
-
-
-def test_of_several_faces_one_has_to_be_chosen(tmp_path: Path) -> None:
-    path = write_photo(tmp_path / "two.png", np.hstack([portrait(), portrait()[:, ::-1]]))
-    text = refusal(path)
-    assert all(words in text for words in ("2 faces", "#1 at x ", "#2 at x ", f"{path}#1"))
-    left, right = load(f"{path}#1"), load(f"{path}#2")
-    mirrored = cv2.resize(right.image[:, ::-1], left.image.shape[1::-1])
-    assert np.abs(left.image.astype(int) - mirrored).mean() < 10, "the second is the mirrored one"
-    assert "only #1 to #2" in refusal(f"{path}#3")
-    assert "#0" in refusal(f"{path}#0")
-
-
-def test_a_file_whose_name_ends_like_a_choice_is_that_file(tmp_path: Path) -> None:
-    (tmp_path / "face.png").write_bytes(write_photo(tmp_path / "plain.png", portrait()).read_bytes())
-    (tmp_path / "face.png").rename(tmp_path / "face#2")
-    assert load(tmp_path / "face#2").name == "face#2"

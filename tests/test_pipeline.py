@@ -20,6 +20,7 @@ from unmask_video import BadReference, Options, Progress, Report, Stopped, decod
 from unmask_video.face import Patch
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, scaled
+from unmask_video.people import Cast
 from unmask_video.picture import plane_scale, thumbnail
 from unmask_video.pipeline import Tally, route
 
@@ -98,6 +99,10 @@ def looks_like_the_portrait(frame: Frame) -> float:
     return np.abs(shown - bare)[hidden].mean() / np.abs(worn - bare)[hidden].mean()
 
 
+def cast(folder: Path) -> Cast:
+    return tools().cast(tools().photos([str(folder / "face.png")]), [], Options())
+
+
 def assert_alike(old: Path, new: Path) -> None:
     a, b = facts(old), facts(new)
     assert (b.times, b.durations, b.sound, b.languages) == (a.times, a.durations, a.sound, a.languages)
@@ -108,7 +113,7 @@ def assert_alike(old: Path, new: Path) -> None:
 def test_outside_the_patches_every_sample_stays(pixel_format: str, pasted: dict, folder: Path) -> None:
     before = frames(moving(), COUNT, pixel_format)
     kept = [replace(f, planes=tuple(p.copy() for p in f.planes)) for f in before]
-    tally = Tally(Path("in"), Path("out"), tools().cast([str(folder / "face.png")], Options()))
+    tally = Tally(Path("in"), Path("out"), cast(folder))
     after = list(route(iter(before), tools(), tally))
     assert sum(map(bool, pasted.values())) >= 0.9 * COUNT
     assert_only_patches_changed(kept, after, pasted)
@@ -177,14 +182,27 @@ def test_a_stranger_stays_masked_and_the_report_says_why(stranger: None, pasted:
     make(folder)
     report = run(folder)
     assert report.filled == 0 and report.masked >= 0.9 * COUNT and not any(pasted.values())
-    assert list(report.kept.values()) == [report.masked]
-    assert "matches no reference" in next(iter(report.kept)) and report.people[0].reference is None
+    assert report.kept == {"no_match": report.masked}
+    assert "matches no reference" in report.summary() and report.people[0].reference is None
 
 
 def test_a_stranger_is_filled_where_that_is_asked_for(stranger: None, folder: Path) -> None:
     make(folder)
     report = run(folder, unmatched="fill")
     assert report.filled == report.masked >= 0.9 * COUNT and not report.kept
+
+
+def test_only_those_who_are_asked_for_are_filled(folder: Path) -> None:
+    make(folder)
+    report = run(folder, face_index=(2,))
+    assert report.filled == 0 and report.kept == {"not_chosen": report.masked} and report.masked >= 0.9 * COUNT
+    assert run(folder, target="one.mp4", face_index=(1, 5)).filled == report.masked
+
+
+def test_a_name_reaches_the_report(folder: Path) -> None:
+    report = unmask(make(folder), folder / "out.mp4", reference=f"ann={folder / 'face.png'}")
+    assert [(p.index, p.name, p.reference) for p in report.people] == [(1, "ann", "face.png")]
+    assert report.people[0].likeness > identify.SAME_PERSON
 
 
 def test_a_real_stranger_stays_masked(folder: Path) -> None:
@@ -207,8 +225,8 @@ def test_memory_does_not_grow_with_length(alike: bool, folder: Path) -> None:
             yield frame
             del frame
 
-    cast = tools().cast([str(folder / "face.png")], Options())
-    peak = [len(alive) for _ in route(counted(120), tools(), Tally(Path("in"), Path("out"), cast))]
+    who = cast(folder)
+    peak = [len(alive) for _ in route(counted(120), tools(), Tally(Path("in"), Path("out"), who))]
     assert len(peak) == 120 and max(peak) <= 60
     assert max(peak[60:]) <= max(peak[:60]), "flat once the windows are full"
 

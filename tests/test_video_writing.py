@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -87,6 +89,19 @@ def test_an_error_of_the_encoding_thread_comes_home(film: Path) -> None:
         with encode.Writer(film.with_name("out.mp4"), video) as out:
             for _ in range(200):  # far more than the queue holds
                 out.write(frame)
+    assert list(film.parent.iterdir()) == [film]
+
+
+def test_a_lost_wake_up_does_not_hang(film: Path) -> None:
+    """Ctrl-C in the middle of a queue's notify leaves a waiter in it who is gone, and takes the next one's wake-up."""
+    gone = threading.Lock()
+    gone.acquire()
+    target = film.with_name("out.mp4")
+    with pytest.raises(KeyboardInterrupt), decode.open_video(film) as video, encode.Writer(target, video) as out:
+        while not out._frames.not_empty._waiters:
+            time.sleep(0.01)
+        out._frames.not_empty._waiters.appendleft(gone)
+        raise KeyboardInterrupt
     assert list(film.parent.iterdir()) == [film]
 
 

@@ -179,7 +179,7 @@ def score(clip: Path, options: Options, *, photo: Path | None, seconds: float, f
 
     meter = Meter(tools.measure)
     with decode.open_video(clip) as video:
-        tally = pipeline.Tally(clip, clip, tools.cast([name], options))
+        tally = pipeline.Tally(clip, clip, tools.cast(tools.photos([name]), [], options))
         for filled in pipeline.route(masked(video), tools, tally):
             shot = waiting.popleft()
             if shot.bare.time_seconds >= first + AWAY:

@@ -44,7 +44,9 @@ def read_ahead(items: Iterator[T], size: int, name: str) -> Generator[T, None, N
                 raise item
     finally:
         stop.set()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                ready.get_nowait()
-        thread.join()
+        # Again and again: Ctrl-C in the middle of a queue's notify loses the wake-up of its writer.
+        while thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    ready.get_nowait()
+            thread.join(0.1)

@@ -21,7 +21,7 @@ import click
 
 from unmask_video import __version__
 from unmask_video.errors import UnmaskError
-from unmask_video.options import LANDMARKS, SEGMENTERS, UNMATCHED, Options
+from unmask_video.options import LANDMARKS, MINE, SEGMENTERS, UNMATCHED, Options
 from unmask_video.report import Progress, Report
 
 log = logging.getLogger(__name__)
@@ -160,9 +160,13 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
 @click.argument("files", nargs=-1, metavar="IN OUT")
 @click.option("-i", "--input", "source", metavar="IN", help="The input, if not given in order.")
 @click.option("-o", "--output", "target", metavar="OUT", help="The output, if not given in order.")
-@click.option("-r", "--reference", multiple=True, metavar="PHOTO",
+@click.option("-r", "--reference", multiple=True, metavar="[NAME=]PHOTO",
               help="A photo that shows the face without a mask; again for more photos or people. "
-              "PHOTO#2 takes the second face from the left.")
+              "PHOTO#2 takes the second face from the left; photos of one NAME show one person.")
+@click.option("--mine-references", type=click.Choice(MINE), default=Options.mine_references, show_default=True,
+              help="Let the film's own bare frames serve as photos, too.")
+@click.option("--face-index", type=int, multiple=True, metavar="N",
+              help="Fill only the N-th person who comes into the picture (of several the leftmost first); again for more.")
 @click.option("--model", default=Options.model, show_default=True, help="What fills the faces.")
 @click.option("--unmatched", type=click.Choice(UNMATCHED), default=Options.unmatched, show_default=True,
               help="What happens to a masked face that matches no reference.")

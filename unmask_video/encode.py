@@ -220,9 +220,11 @@ class Writer:
     def _discard(self) -> None:
         """Stop the thread, close all that is open and remove the unfinished file, if there is one."""
         self._abandoned = True
-        if self._thread.is_alive():
-            self._frames.put(None)
-            self._thread.join()
+        # Again and again: Ctrl-C in the middle of a queue's notify loses the wake-up of its reader.
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Full):
+                self._frames.put_nowait(None)
+            self._thread.join(0.1)
         if self._output is not None:
             with contextlib.suppress(av.FFmpegError, OSError):
                 self._output.close()

@@ -72,6 +72,8 @@ class Reference:
     """float64 [468, 3] in pixels of `image`."""
     identity: np.ndarray
     """float32 [D], length 1: the upper face, see `identify`."""
+    person: str = ""
+    """Who it is, if the user said so."""
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.dtype != np.uint8:
@@ -126,6 +128,12 @@ class Patch:
     """float32 [S, S], 0: the frame stays, 1: `image` replaces it."""
     crop_to_frame: np.ndarray
     """float64 [2, 3]: crop pixels to frame pixels."""
+
+
+def direction(landmarks: np.ndarray) -> np.ndarray:
+    """Where the face looks, float64 [3], length 1; z is 1 towards the camera."""
+    _, rotation, _ = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
+    return rotation[:, 2]
 
 
 def align(landmarks: np.ndarray, size: int, *, span: float = SPAN, centre: np.ndarray = CENTRE) -> np.ndarray:

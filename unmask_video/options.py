@@ -13,6 +13,7 @@ from pathlib import Path
 from unmask_video.errors import BadOption, CannotOpen, UnknownModel
 
 UNMATCHED = ("keep", "fill")
+MINE = ("on", "off")
 SEGMENTERS = ("unet", "kmeans")
 LANDMARKS = ("onnx", "mediapipe")
 PROVIDERS = ("cpu", "cuda", "tensorrt")
@@ -28,6 +29,10 @@ class Options:
     """A name in `unmask_video.models.MODELS`, or the path of your own network, see `runtime.INPUTS`."""
     unmatched: str = "keep"
     """A masked face that matches no reference: "keep" the mask, or "fill" it all the same."""
+    face_index: tuple[int, ...] = ()
+    """Only these people are filled, as the report numbers them: 1 for the first who comes in; empty: all."""
+    mine_references: str = "on"
+    """The film's own bare frames serve as photos, too: "on" or "off"."""
     segmenter: str = "unet"
     """What finds the mask: "unet", the network, or "kmeans", colour alone."""
     landmarks: str = "onnx"
@@ -52,6 +57,8 @@ class Options:
     def __post_init__(self) -> None:
         _check_model(self.model)
         _check_choice("unmatched", self.unmatched, UNMATCHED)
+        _check_choice("mine_references", self.mine_references, MINE)
+        _check_faces(self.face_index)
         _check_choice("segmenter", self.segmenter, SEGMENTERS)
         _check_choice("landmarks", self.landmarks, LANDMARKS)
         _check_crf(self.crf)
@@ -74,6 +81,11 @@ def _check_model(name: str) -> None:
 def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise BadOption(f"{option} cannot be {value!r}; choose one of {', '.join(allowed)}")
+
+
+def _check_faces(numbers: tuple[int, ...]) -> None:
+    if not isinstance(numbers, tuple) or not all(isinstance(n, int) and n >= 1 for n in numbers):
+        raise BadOption(f"face_index cannot be {numbers!r}; give people by number, 1 for the first who comes in")
 
 
 def _check_crf(crf: int | None) -> None:

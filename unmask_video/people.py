@@ -8,115 +8,138 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from unmask_video.face import CANONICAL, UPPER, Face, Mask, Reference
+from unmask_video.face import Face, Mask, Reference, direction
 from unmask_video.frame import Frame
-from unmask_video.geometry import fit_pose
+from unmask_video.identify import Match
+from unmask_video.reference import Person
 
 LOOKS = 8
-"""Faces of a track that are compared with the references."""
+"""First faces of a track that are compared with the references."""
 AHEAD = 10
 """Frames of look-ahead before a track is decided."""
-ONE_PERSON = 0.6
-"""Least cosine of two photos that show one person."""
+AGAIN = 25
+"""Frames after which somebody unknown is looked at once more."""
 TURN = 0.06
 """How much nearer in pose another photo of the person must be before it takes over."""
+FADE = 8
+"""Frames in which it takes over."""
 
 Seen = tuple[Frame, list[tuple[Face, Mask]]]
-Matched = tuple[Frame, list[tuple[Face, Mask, "Reference | None"]]]
+Photos = list[tuple[Reference, float]]
+"""What a face is filled from, and its share; the shares sum to 1. Empty: the face stays as it is."""
+Matched = tuple[Frame, list[tuple[Face, Mask, Photos]]]
 
 
 @dataclass(eq=False)
 class Seat:
     """What is known of one track."""
 
+    number: int
+    """1 for the first that came into the picture, of several the leftmost."""
     looks: list[np.ndarray] = field(default_factory=list)
-    decided: bool = False
-    person: int | None = None
-    """Index into the people; None: nobody."""
-    cosine: float = 0.0
+    match: Match | None = None
+    """None: not decided yet."""
+    photos: Person = field(default_factory=list)
+    """Of whom it is; empty: of nobody."""
+    frames: int = 0
+    """That have left the window."""
     photo: Reference | None = None
-    """The photo in use, by pose."""
+    """The one in use, by pose."""
+    last: Reference | None = None
+    """The one in use before."""
+    since: int = FADE
+    """Frames since then."""
 
 
 class Cast:
-    """The people of the references, and who sits where."""
+    """The people of the references, and who sits where.
+
+    Args:
+        people: photos of each.
+        assign: see `identify.assign`.
+        chosen: numbers of those who may be filled; empty: all.
+        fill_unmatched: those who match nobody are filled from the likest person.
+        stand_in: what they are filled from instead, if not None.
+    """
 
     def __init__(
         self,
-        references: list[Reference],
+        people: list[Person],
         *,
-        fill_unmatched: bool,
         identity: Callable[[Frame, np.ndarray], np.ndarray],
-        assign: Callable[[np.ndarray, np.ndarray], dict[int, tuple[int, float]]],
+        assign: Callable[[np.ndarray, np.ndarray], list[Match]],
+        chosen: tuple[int, ...] = (),
+        fill_unmatched: bool = False,
+        stand_in: Reference | None = None,
     ) -> None:
-        self.people = group(references)
-        self.vectors = np.array([np.mean([r.identity for r in p], axis=0) for p in self.people])
-        self.fill_unmatched, self.identity, self.assign = fill_unmatched, identity, assign
+        self.people, self.identity, self.assign, self.chosen = people, identity, assign, chosen
+        self.vectors = np.array([_unit(np.mean([r.identity for r in p], axis=0)) for p in people])
+        self.fill_unmatched, self.stand_in = fill_unmatched, stand_in
         self.seats: dict[int, Seat] = {}
 
     def match(self, seen: Iterable[Seen]) -> Iterator[Matched]:
-        """Each face with the reference that fills it, or None where it must stay as it is."""
+        """Each face with the photos that fill it."""
         held: deque[Seen] = deque()
         for frame, faces in seen:
-            for face, _ in faces:
-                seat = self.seats.setdefault(face.track_id, Seat())
-                if len(seat.looks) < LOOKS and not seat.decided:
-                    seat.looks.append(self.identity(frame, face.landmarks))
+            for face, _ in sorted(faces, key=lambda f: f[0].box[0]):
+                self._look(frame, face)
             held.append((frame, faces))
             if len(held) > AHEAD:
                 yield self._leave(held.popleft())
         while held:
             yield self._leave(held.popleft())
 
+    def _look(self, frame: Frame, face: Face) -> None:
+        seat = self.seats.setdefault(face.track_id, Seat(len(self.seats) + 1))
+        if self.chosen and seat.number not in self.chosen:
+            seat.match = Match(None, 0.0, "not_chosen")
+        elif len(seat.looks) < LOOKS and seat.match is None:
+            seat.looks.append(self.identity(frame, face.landmarks))
+
     def _leave(self, seen: Seen) -> Matched:
         frame, faces = seen
-        new = [f.track_id for f, _ in faces if not self.seats[f.track_id].decided]
-        if new:
-            self._decide(new, {f.track_id for f, _ in faces})
-        return frame, [(face, mask, self._photo(face)) for face, mask in faces]
+        here = {f.track_id: self.seats[f.track_id] for f, _ in faces}
+        for face, _ in faces:
+            seat = here[face.track_id]
+            seat.frames += 1
+            # Somebody may come in blurred or in profile; who was found once is never given up.
+            if not seat.photos and seat.match and seat.match.why != "not_chosen" and seat.frames % AGAIN == 0:
+                seat.looks.append(self.identity(frame, face.landmarks))
+                seat.match = None
+        if new := [seat for seat in here.values() if seat.match is None]:
+            self._decide(new, list(here.values()))
+        return frame, [(face, mask, self._photos(here[face.track_id], face)) for face, mask in faces]
 
-    def _decide(self, new: list[int], here: set[int]) -> None:
+    def _decide(self, new: list[Seat], here: list[Seat]) -> None:
         """Seat new tracks; a person who is in the picture already is not given out twice."""
-        taken = {self.seats[t].person for t in here if self.seats[t].decided}
+        taken = {seat.match.person for seat in here if seat.match}
         free = [p for p in range(len(self.people)) if p not in taken]
-        looks = [np.mean(self.seats[t].looks, axis=0) for t in new]
-        looks = np.array([v / max(float(np.linalg.norm(v)), 1e-9) for v in looks])
-        pairs = self.assign(looks, self.vectors[free]) if free else {}
-        for row, track_id in enumerate(new):
-            seat = self.seats[track_id]
-            seat.decided = True
-            if row in pairs:
-                seat.person, seat.cosine = free[pairs[row][0]], pairs[row][1]
+        looks = np.array([_unit(np.mean(seat.looks, axis=0)) for seat in new])
+        for seat, look, match in zip(new, looks, self.assign(looks, self.vectors[free]), strict=True):
+            person = None if match.person is None else free[match.person]
+            seat.match = Match(person, match.cosine, match.why)
+            if person is not None:
+                seat.photos = self.people[person]
+            elif self.stand_in:
+                seat.photos = [self.stand_in]
             elif self.fill_unmatched and self.people:
-                seat.person = int((self.vectors @ looks[row]).argmax())
+                seat.photos = self.people[int((self.vectors @ look).argmax())]
 
-    def _photo(self, face: Face) -> Reference | None:
+    def _photos(self, seat: Seat, face: Face) -> Photos:
         """The person's photo of nearest pose; the one in use stays unless another is clearly nearer."""
-        seat = self.seats[face.track_id]
-        if seat.person is None:
-            return None
+        if not seat.photos:
+            return []
         mine = direction(face.landmarks)
-        away = {id(r): float(np.linalg.norm(direction(r.landmarks) - mine)) for r in self.people[seat.person]}
-        nearest = min(self.people[seat.person], key=lambda r: away[id(r)])
-        if seat.photo is None or away[id(seat.photo)] > away[id(nearest)] + TURN:
+        away = {id(r): float(np.linalg.norm(direction(r.landmarks) - mine)) for r in seat.photos}
+        nearest = min(seat.photos, key=lambda r: away[id(r)])
+        seat.since += 1
+        if seat.photo is None:
             seat.photo = nearest
-        return seat.photo
+        elif seat.since >= FADE and away[id(seat.photo)] > away[id(nearest)] + TURN:
+            seat.last, seat.photo, seat.since = seat.photo, nearest, 0
+        share = min((seat.since + 1) / (FADE + 1), 1.0)
+        return [(seat.photo, 1.0)] if share == 1.0 else [(seat.photo, share), (seat.last, 1 - share)]
 
 
-def group(references: list[Reference]) -> list[list[Reference]]:
-    """Photos of one person together."""
-    people: list[list[Reference]] = []
-    for reference in references:
-        for photos in people:
-            if float(np.mean([reference.identity @ r.identity for r in photos])) >= ONE_PERSON:
-                photos.append(reference)
-                break
-        else:
-            people.append([reference])
-    return people
-
-
-def direction(landmarks: np.ndarray) -> np.ndarray:
-    """Where the face looks, float64 [3], length 1."""
-    _, rotation, _ = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
-    return rotation[:, 2]
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from unmask_video import decode, detect, encode, identify, inpaint, landmarks, reference, segment, smooth, steady, track, warp
-from unmask_video.errors import BadOption
-from unmask_video.face import Detection, Face, Mask, Reference
+from unmask_video.errors import BadOption, CannotDecode
+from unmask_video.face import Detection, Face, FaceCrop, Mask, Patch
 from unmask_video.frame import Frame, VideoInfo
 from unmask_video.options import Options, check_paths
-from unmask_video.people import Cast, Matched
+from unmask_video.people import Cast, Matched, Photos
+from unmask_video.reference import Person as Views
 from unmask_video.report import Person, Progress, Report
 from unmask_video.runtime import fill_network
+
+LOOK_EVERY = 0.5
+"""Seconds from one look to the next, where a film is searched for bare faces."""
+MOST_LOOKS = 1200
 
 
 def unmask(
@@ -34,7 +39,8 @@ def unmask(
     Args:
         source: a video file.
         target: a file name; its ending chooses the container. Written whole or not at all.
-        reference: photos of the people's bare faces; `photo.jpg#2` is the second face from the left.
+        reference: photos of the people's bare faces; `photo.jpg#2` is the second face from the left,
+            `anna=photo.jpg` says who it is.
         options: everything else.
         progress: called after every written frame.
 
@@ -44,17 +50,36 @@ def unmask(
     began = time.perf_counter()
     source, target = Path(source), Path(target)
     photos = [str(r) for r in ([reference] if isinstance(reference, (str, Path)) else reference)]
-    if not photos and options.model == "tps":
-        raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
     check_paths(source, target, options.overwrite)
     encode.check_target(target)
     with decode.open_video(source) as video:
         tools = Tools.make(options)
-        tally = Tally(source, target, tools.cast(photos, options))
+        given = tools.photos(photos)
+        mined = mine(video, tools, options) if options.mine_references == "on" else []
+        if options.model == "tps" and not given and not mined:
+            bare = ", and the film shows no bare one" if options.mine_references == "on" else ""
+            raise BadOption(f"the model tps needs a photo of each face{bare}; give --reference PHOTO, or choose another --model")
+        tally = Tally(source, target, tools.cast(given, mined, options))
         out = convert(video, target, tools, tally, options, progress)
-    invented = [] if photos else ["no reference photo was given, so the lower faces are invented"]
-    tally.warnings = [*invented, *video.warnings, *out.warnings]
+    tally.warnings = [*tally.invented(), *video.warnings, *out.warnings]
     return tally.report(time.perf_counter() - began, video.busy_seconds + out.busy_seconds)
+
+
+def mine(video: decode.Video, tools: Tools, options: Options) -> list[Views]:
+    """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for."""
+    seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
+    every = max(LOOK_EVERY, seconds / MOST_LOOKS)
+    with decode.open_video(video.path) as same, closing(same.frames()) as frames:
+        return reference.mine(
+            undamaged(frames), every=every, detect=tools.detect, settle=tools.settle, segment=tools.segment,
+            identity=tools.identity,
+        )  # fmt: skip
+
+
+def undamaged(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Frames up to where the film breaks off, which will be told when it is converted."""
+    with suppress(CannotDecode):
+        yield from frames
 
 
 def convert(
@@ -93,11 +118,17 @@ def fill(matched: Iterable[Matched], tools: Tools) -> Iterator[smooth.Filled]:
     """Each masked face that has a reference, cut out and painted."""
     for frame, faces in matched:
         done = []
-        for face, mask, photo in faces:
-            if mask.present and photo is not None:
+        for face, mask, photos in faces:
+            if mask.present and photos:
                 crop = warp.cut(frame, face, tools.size or warp.size_for(face))
-                done.append((face.track_id, crop, tools.fill(crop, mask, warp.guide(crop, photo))))
+                done.append((face.track_id, crop, mixed(crop, mask, photos, tools.fill)))
         yield frame, done
+
+
+def mixed(crop: FaceCrop, mask: Mask, photos: Photos, fill: inpaint.Fill) -> Patch:
+    """What the photos make of a face, by their shares."""
+    patches = [(fill(crop, mask, warp.guide(crop, photo)), share) for photo, share in photos]
+    return replace(patches[0][0], image=sum(patch.image * np.float32(share) for patch, share in patches))
 
 
 def total_frames(info: VideoInfo, options: Options) -> int:
@@ -144,12 +175,18 @@ class Tools:
     def settle(self, frame: Frame, found: Detection) -> tuple[np.ndarray, float]:
         return self.linker().settle(frame, found)
 
-    def cast(self, photos: list[str], options: Options) -> Cast:
-        """The people on the reference photos."""
+    def photos(self, names: Sequence[str]) -> list[Views]:
+        """The people on the photos that the user gave."""
         load = partial(reference.load, detect=self.detect, settle=self.settle, identity=self.identity)
-        people: list[Reference] = [load(name) for name in photos] or [reference.mean_face()]
-        fill_unmatched = options.unmatched == "fill" or not photos
-        return Cast(people, fill_unmatched=fill_unmatched, identity=self.identity, assign=identify.assign)
+        return reference.group([load(name) for name in names])
+
+    def cast(self, given: list[Views], mined: list[Views], options: Options) -> Cast:
+        """Who may be in the film: those of the photos, or where none was given, those whom the film shows bare."""
+        return Cast(
+            reference.join(given, mined) if given else mined, identity=self.identity, assign=identify.assign,
+            chosen=options.face_index, fill_unmatched=options.unmatched == "fill",
+            stand_in=None if given or options.model == "tps" else reference.mean_face(),
+        )  # fmt: skip
 
 
 @dataclass
@@ -167,9 +204,9 @@ class Tally:
 
     def count(self, matched: Iterable[Matched]) -> Iterator[Matched]:
         for frame, faces in matched:
-            for face, mask, photo in faces:
+            for face, mask, photos in faces:
                 for table, true in (
-                    (self.seen, True), (self.masked, mask.present), (self.filled, mask.present and photo is not None)
+                    (self.seen, True), (self.masked, mask.present), (self.filled, mask.present and len(photos) > 0)
                 ):  # fmt: skip
                     table[face.track_id] = table.get(face.track_id, 0) + true
             yield frame, faces
@@ -178,7 +215,7 @@ class Tally:
         return Progress(self.frames, total, sum(self.seen.values()), sum(self.filled.values()))
 
     def report(self, seconds: float, codec_seconds: float) -> Report:
-        people = tuple(self.person(track_id) for track_id in sorted(self.seen))
+        people = tuple(self.person(t) for t in sorted(self.seen, key=lambda t: self.cast.seats[t].number))
         return Report(
             self.source, self.target, self.frames, sum(self.seen.values()), sum(self.masked.values()),
             sum(self.filled.values()), people, seconds, codec_seconds, tuple(self.warnings),
@@ -187,6 +224,16 @@ class Tally:
     def person(self, track_id: int) -> Person:
         seat = self.cast.seats[track_id]
         masked, filled = self.masked[track_id], self.filled[track_id]
-        reason = "matches no reference (allow it with --unmatched fill)" if filled < masked else ""
-        name = seat.photo.name if seat.photo and filled else None
-        return Person(track_id, self.seen[track_id], masked, filled, name, reason)
+        why = seat.match.why if seat.match and filled < masked else ""
+        photo = seat.photo if filled else None
+        return Person(
+            seat.number, photo.person if photo else "", self.seen[track_id], masked, filled, photo.name if photo else None,
+            seat.match.cosine if seat.match else 0.0, why,
+        )  # fmt: skip
+
+    def invented(self) -> list[str]:
+        """A warning, if somebody was filled from nobody's photo."""
+        mean = reference.mean_face()
+        count = sum(self.filled[t] > 0 and seat.photo is mean for t, seat in self.cast.seats.items() if t in self.filled)
+        who = "one person" if count == 1 else f"{count} people"
+        return [f"there is no photo of {who}, so the lower face is invented; give --reference PHOTO"] if count else []

@@ -1,8 +1,9 @@
-"""Photos of the people whose faces are to come back: read, turned upright, checked and measured."""
+"""Photos of the people whose faces are to come back: given by the user, or bare frames of the film itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -11,34 +12,53 @@ import cv2
 import numpy as np
 
 from unmask_video.errors import BadReference
-from unmask_video.face import CANONICAL, Detection, Reference, align
+from unmask_video.face import CANONICAL, Detection, Face, Mask, Reference, align, direction
 from unmask_video.frame import Frame
-from unmask_video.geometry import apply, invert, scale_of
-from unmask_video.picture import photo, sample
+from unmask_video.geometry import apply, invert, iou, scale_of
+from unmask_video.picture import grey, photo, sample
 
 LARGEST = 512
 """Most pixels of a reference's crop; smaller photos keep their own size."""
+ONE_PERSON = 0.6
+"""Least cosine of two photos that show one person."""
+SMALLEST = 64
+"""Least pixels of a bare face's crop that serves."""
+BARE = 0.1
+"""Most belief in a mask of a face that counts as bare."""
+COVERED = 0.003
+"""Most part of a bare face's crop that the segmenter may still call mask."""
+TURNED = 0.7
+"""Least cosine between a serving face's direction and the camera's."""
+VIEW = 0.2
+"""Directions that differ by less are one view."""
+POOR = 0.4
+"""Views of less than this part of the best one's quality are left out."""
+
+Settle = Callable[[Frame, Detection], tuple[np.ndarray, float]]
+Person = list[Reference]
+"""Photos of one person."""
 
 
 def load(
     name: str,
     *,
     detect: Callable[[Frame], list[Detection]],
-    settle: Callable[[Frame, Detection], tuple[np.ndarray, float]],
+    settle: Settle,
     identity: Callable[[Frame, np.ndarray], np.ndarray],
 ) -> Reference:
-    """The reference photo `name`, or its N-th face from the left if the name ends in `#N`.
+    """The reference photo `name`: `PHOTO`, `PHOTO#2` for its second face from the left, `WHO=PHOTO` to say who it is.
 
     Raises:
         BadReference: the file is missing or no picture, shows no face, or shows several and none was chosen.
     """
+    who, name = split_person(name)
     path, chosen = split_choice(name)
     frame = photo(read_picture(path))
     faces = sorted(detect(frame), key=lambda d: d.box[0])
     landmarks, score = settle(frame, choose(path, faces, chosen))
     if score < 0.5:
         raise BadReference(f"the face on {path} is too unclear to measure; give a sharper photo, seen from the front")
-    return aligned(path.name, frame, landmarks, identity(frame, landmarks))
+    return replace(aligned(path.name, frame, landmarks, identity(frame, landmarks)), person=who)
 
 
 def aligned(name: str, frame: Frame, landmarks: np.ndarray, identity: np.ndarray) -> Reference:
@@ -56,6 +76,17 @@ def mean_face() -> Reference:
     image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     landmarks = apply(invert(align(CANONICAL, image.shape[0])), CANONICAL)
     return Reference("the mean face", image, landmarks, np.zeros(192, np.float32))
+
+
+# --- photos that the user gives -------------------------------------------------------------------
+
+
+def split_person(name: str) -> tuple[str, str]:
+    """`anna=photo.jpg` is a photo of anna, unless a file has that very name; who, and the rest."""
+    who, mark, rest = name.partition("=")
+    if not mark or not who or "/" in who or "\\" in who or split_choice(name)[0].exists():
+        return "", name
+    return who, rest
 
 
 def split_choice(name: str) -> tuple[Path, int | None]:
@@ -93,3 +124,128 @@ def choose(path: Path, faces: list[Detection], chosen: int | None) -> Detection:
     if not 1 <= index <= len(faces):
         raise BadReference(f"{path} has no face #{index}, only #1 to #{len(faces)}")
     return faces[index - 1]
+
+
+# --- who is on them -------------------------------------------------------------------------------
+
+
+def group(references: list[Reference]) -> list[Person]:
+    """Photos of one person together: of one name, or without a name and alike."""
+    people: list[Person] = []
+    for new in references:
+        alike = lambda p: p[0].person == new.person if new.person else likeness(p, [new]) >= ONE_PERSON  # noqa: B023, E731
+        home = next((p for p in people if alike(p)), None)
+        if home is None:
+            people.append([new])
+        else:
+            home.append(new)
+    return people
+
+
+def likeness(one: Person, other: Person) -> float:
+    """Mean cosine of the photos of two people."""
+    return float(np.mean([[a.identity @ b.identity for a in one] for b in other]))
+
+
+def join(given: list[Person], mined: list[Person]) -> list[Person]:
+    """The given people, each with the views of that mined person who is them; other mined people are left out."""
+    joined = [list(person) for person in given]
+    for views in mined:
+        alike = [likeness(person, views) for person in given]
+        if alike and max(alike) >= ONE_PERSON:
+            joined[int(np.argmax(alike))] += views
+    return joined
+
+
+# --- bare frames of the film ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One face at one moment of the film."""
+
+    box: np.ndarray
+    masked: bool
+    view: Reference | None = None
+    """It, bare and good enough to serve."""
+    quality: float = 0.0
+
+
+def mine(
+    frames: Iterable[Frame],
+    *,
+    every: float,
+    detect: Callable[[Frame], list[Detection]],
+    settle: Settle,
+    segment: Callable[[Frame, Face], Mask],
+    identity: Callable[[Frame, np.ndarray], np.ndarray],
+) -> list[Person]:
+    """The people whose bare faces a film shows: of each, the best views, one for every direction.
+
+    Args:
+        frames: the film.
+        every: seconds from one look at it to the next.
+    """
+    people: list[list[Look]] = []
+    before: list[Look] = []
+    worn: list[np.ndarray] = []
+    due = -np.inf
+    for frame in frames:
+        if frame.time_seconds < due:
+            continue
+        due = frame.time_seconds + every
+        looks = [_look(frame, d, settle, segment, identity) for d in detect(frame)]
+        now = [look.box for look in looks if look.masked]
+        _keep(people, before, worn + now)
+        before, worn = looks, [look.box for look in before if look.masked] + now
+    _keep(people, before, worn)
+    return [_best(looks) for looks in people]
+
+
+def _look(frame: Frame, detection: Detection, settle: Settle, segment: Callable, identity: Callable) -> Look:
+    landmarks, score = settle(frame, detection)
+    mask = segment(frame, Face(0, landmarks, score))
+    if mask.belief > BARE or score < 0.9:
+        return Look(detection.box, masked=mask.belief > BARE)
+    poor = direction(landmarks)[2] < TURNED or scale_of(align(landmarks, 1)) < SMALLEST
+    if poor or (mask.alpha > 0.5).mean() > COVERED:
+        return Look(detection.box, masked=False)
+    view = aligned(f"the film at {frame.time_seconds:.1f} s", frame, landmarks, identity(frame, landmarks))
+    return Look(detection.box, masked=False, view=view, quality=quality(view))
+
+
+def quality(view: Reference) -> float:
+    """How well a face serves: large, sharp, well lit, with its mouth shut. Of use to compare views of one person."""
+    size = view.image.shape[0]
+    inside = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(inside, cv2.convexHull(view.landmarks[:, :2].round().astype(np.int32)), 1)
+    level = grey(cv2.GaussianBlur(view.image.astype(np.float32), (0, 0), size / 256))
+    fine = np.abs(level - cv2.GaussianBlur(level, (0, 0), size / 64))[inside > 0].mean() / max(level[inside > 0].mean(), 1)
+    lit = ((level > 40) & (level < 240))[inside > 0].mean()
+    gap = np.linalg.norm(view.landmarks[13, :2] - view.landmarks[14, :2])
+    width = np.linalg.norm(view.landmarks[61, :2] - view.landmarks[291, :2])
+    return float(min(size, 256) / 256 * fine * lit**2 / (1 + (4 * gap / max(width, 1)) ** 2))
+
+
+def _keep(people: list[list[Look]], looks: list[Look], worn: list[np.ndarray]) -> None:
+    """Give the views among `looks` to their people, unless a mask was there (`worn`) just before or after."""
+    for look in looks:
+        if look.view is None or (worn and iou(look.box[None], np.array(worn)).max() > 0.2):
+            continue
+        alike = [max(likeness([kept.view], [look.view]) for kept in person) for person in people]
+        if not alike or max(alike) < ONE_PERSON:
+            people.append([look])
+            continue
+        mine, towards = people[int(np.argmax(alike))], direction(look.view.landmarks)
+        away = [np.linalg.norm(direction(kept.view.landmarks) - towards) for kept in mine]
+        nearest = int(np.argmin(away))
+        if away[nearest] >= VIEW:
+            mine.append(look)
+        elif mine[nearest].quality < look.quality:
+            mine[nearest] = look
+
+
+def _best(looks: list[Look]) -> Person:
+    """The views of one person, best first."""
+    ranked = sorted(looks, key=lambda look: -look.quality)
+    return [look.view for look in ranked if look.quality >= POOR * ranked[0].quality]

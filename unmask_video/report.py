@@ -6,6 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+REASONS = {
+    "no_match": "matches no reference (allow it with --unmatched fill)",
+    "ambiguous": "matches two references alike (name one person's photos alike: --reference NAME=PHOTO)",
+    "not_chosen": "not asked for by --face-index",
+}
+"""Why a face stays masked: code and words."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -25,7 +32,10 @@ class Progress:
 class Person:
     """One track: one person from coming into the picture to leaving it."""
 
-    track_id: int
+    index: int
+    """1 for the first who came into the picture, of several the leftmost; what `face_index` means."""
+    name: str
+    """Who it is, if the user said so with the photo."""
     frames: int
     """Frames that show this person."""
     masked: int
@@ -34,8 +44,10 @@ class Person:
     """Frames in which the mask was painted over."""
     reference: str | None
     """Name of the photo that was used; None: none was."""
+    likeness: float
+    """Cosine of the upper face and the likest reference's."""
     reason: str
-    """Why the mask stayed where it did; empty if it did not."""
+    """Why the mask stayed, a key of `REASONS`; empty if it did not."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +79,11 @@ class Report:
 
     @property
     def kept(self) -> dict[str, int]:
-        """Reason -> masked faces left as they were, summed over frames."""
+        """Reason (a key of `REASONS`) -> masked faces left as they were, summed over frames."""
         kept: dict[str, int] = {}
         for person in self.people:
             if person.masked > person.filled:
-                reason = person.reason or "reason unknown"
-                kept[reason] = kept.get(reason, 0) + person.masked - person.filled
+                kept[person.reason] = kept.get(person.reason, 0) + person.masked - person.filled
         return kept
 
     def summary(self) -> str:
@@ -100,4 +111,4 @@ class Report:
 def _reasons(kept: dict[str, int]) -> str:
     if not kept:
         return ""
-    return ": " + "; ".join(f"{reason} ({number})" for reason, number in kept.items())
+    return ": " + "; ".join(f"{REASONS[reason]} ({number})" for reason, number in kept.items())
