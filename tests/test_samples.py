@@ -19,11 +19,10 @@ from training.faces import HELD_OUT, Faces, person  # noqa: E402
 from training.masks import decoy, draw  # noqa: E402
 from training.patterns import Patterns, Template  # noqa: E402
 from training.samples import FillSamples, InOrder, SegmenterSamples  # noqa: E402
-from unmask_video.face import UPPER  # noqa: E402
+from unmask_video.face import UPPER, mean_face  # noqa: E402
 from unmask_video.geometry import fit_pose  # noqa: E402
 from unmask_video.landmarks import region_of_landmarks  # noqa: E402
 from unmask_video.picture import photo  # noqa: E402
-from unmask_video.reference import mean_face  # noqa: E402
 
 torch.set_num_threads(1)  # as training does: many small tests on a busy machine fight over threads
 SIDE = 192

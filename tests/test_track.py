@@ -12,6 +12,7 @@ import pytest
 from unmask_video import landmarks, steady, track
 from unmask_video.face import CANONICAL, Detection, Face
 from unmask_video.frame import Colour, Frame
+from unmask_video.picture import is_cut, small_grey
 
 HEIGHT = 100.0
 Place = Callable[[int], "tuple[float, float] | None"]
@@ -234,3 +235,19 @@ def test_tracks_do_not_mix() -> None:
         assert sorted(f.track_id for f in found) == [k for k in range(3) if n >= 10 * k]
         for f in found:
             assert np.abs(f.landmarks - walk(n) * (1 + f.track_id)).max() < 0.5
+
+
+def pattern(seed: int, level: float = 1.0) -> Frame:
+    plane = np.random.default_rng(seed).integers(0, 200, (6, 8)).repeat(8, 0).repeat(8, 1) * level
+    return Frame((plane.astype(np.uint8),), "gray", Colour("bt601", True, 8), 0, 0, 0, 1, Fraction(1, 25))
+
+
+@pytest.mark.parametrize("level", [1.0, 0.1], ids=["bright", "dark"])
+def test_a_cut_is_another_picture_and_not_another_light(level: float) -> None:
+    one, other = small_grey(pattern(0, level)), small_grey(pattern(1, level))
+    assert is_cut(one, other) and not is_cut(one, one)
+    assert not is_cut(one, one * 0.5) and not is_cut(one, one * 0.8 + 40), "lights go up and down"
+    noise = np.random.default_rng(2).normal(0, 0.5, (2, 32, 32)).astype(np.float32)
+    assert not is_cut(3 + noise[0], 3 + noise[1]), "a black frame holds little but noise"
+    shaken = small_grey(pattern(0, level)), np.roll(small_grey(pattern(0, level)), 1, axis=1)
+    assert not is_cut(*shaken), "a camera that moves"

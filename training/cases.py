@@ -19,7 +19,7 @@ from training.masks import MaskShape, lit
 from training.photos import UTKFACE, Photos, decode
 from training.references import NOBODY
 from unmask_video import reference, segment, warp
-from unmask_video.face import Face, FaceCrop, Guide, Mask, Reference, align
+from unmask_video.face import Face, FaceCrop, Guide, Mask, Reference, align, mean_face
 from unmask_video.geometry import apply
 from unmask_video.landmarks import Measure, onnx_backend
 from unmask_video.picture import photo, sample
@@ -127,7 +127,7 @@ class Cases:
     def singles(self, names: Iterable[str]) -> Iterator[tuple[Shot, Reference]]:
         """Each photo that shows a face, with the mean face."""
         for shot in filter(None, map(self.shot, names)):
-            yield shot, reference.mean_face()
+            yield shot, mean_face()
 
     def pairs(self, names: Iterable[str]) -> Iterator[tuple[Shot, Reference]]:
         """Each photo of a person that shows a face, with the one before it; before the first comes the last."""

@@ -20,12 +20,11 @@ from training.masks import decoy, draw
 from training.patterns import Patterns
 from training.references import as_reference, made_of
 from unmask_video import inpaint, warp
-from unmask_video.face import UPPER, Face, Mask, Patch, Reference
+from unmask_video.face import UPPER, Face, Mask, Patch, Reference, mean_face
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert
 from unmask_video.landmarks import Measure, onnx_backend, region_of_landmarks
 from unmask_video.picture import photo, sample
-from unmask_video.reference import mean_face
 
 Sample = dict[str, np.ndarray]
 MASKED = 0.65

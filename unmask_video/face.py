@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
+import cv2
 import numpy as np
 
-from unmask_video.geometry import fit_pose
+from unmask_video.geometry import apply, fit_pose, invert
 
 OUTLINE = [
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -71,7 +73,7 @@ class Reference:
     landmarks: np.ndarray
     """float64 [468, 3] in pixels of `image`."""
     identity: np.ndarray
-    """float32 [D], length 1: the upper face, see `identify`."""
+    """float32 [D]: the upper face, see `identify.identity`."""
     person: str = ""
     """Who it is, if the user said so."""
 
@@ -147,3 +149,12 @@ def align(landmarks: np.ndarray, size: int, *, span: float = SPAN, centre: np.nd
     middle = (scale * rotation @ centre + move)[:2]
     axes = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * scale * span / size
     return np.hstack([axes, (middle - axes @ [size / 2, size / 2])[:, None]])
+
+
+@cache
+def mean_face() -> Reference:
+    """Everybody's face and nobody's: what a network starts from where there is no photo; made by `training/data.py`."""
+    data = files("unmask_video").joinpath("mean_face.png").read_bytes()
+    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    landmarks = apply(invert(align(CANONICAL, image.shape[0])), CANONICAL)
+    return Reference("the mean face", image, landmarks, np.zeros(192, np.float32))

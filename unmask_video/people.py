@@ -67,13 +67,13 @@ class Cast:
         people: list[Person],
         *,
         identity: Callable[[Frame, np.ndarray], np.ndarray],
-        assign: Callable[[np.ndarray, np.ndarray], list[Match]],
+        assign: Callable[[list[np.ndarray], list[np.ndarray]], list[Match]],
         chosen: tuple[int, ...] = (),
         fill_unmatched: bool = False,
         stand_in: Reference | None = None,
     ) -> None:
         self.people, self.identity, self.assign, self.chosen = people, identity, assign, chosen
-        self.vectors = np.array([_unit(np.mean([r.identity for r in p], axis=0)) for p in people])
+        self.vectors = [np.array([r.identity for r in p]) for p in people]
         self.fill_unmatched, self.stand_in = fill_unmatched, stand_in
         self.seats: dict[int, Seat] = {}
 
@@ -114,16 +114,16 @@ class Cast:
         """Seat new tracks; a person who is in the picture already is not given out twice."""
         taken = {seat.match.person for seat in here if seat.match}
         free = [p for p in range(len(self.people)) if p not in taken]
-        looks = np.array([_unit(np.mean(seat.looks, axis=0)) for seat in new])
-        for seat, look, match in zip(new, looks, self.assign(looks, self.vectors[free]), strict=True):
+        looks = [np.mean(seat.looks, axis=0) for seat in new]
+        for seat, look, match in zip(new, looks, self.assign(looks, [self.vectors[p] for p in free]), strict=True):
             person = None if match.person is None else free[match.person]
-            seat.match = Match(person, match.cosine, match.why)
+            seat.match = Match(person, match.likeness, match.why)
             if person is not None:
                 seat.photos = self.people[person]
             elif self.stand_in:
                 seat.photos = [self.stand_in]
             elif self.fill_unmatched and self.people:
-                seat.photos = self.people[int((self.vectors @ look).argmax())]
+                seat.photos = max(self.people, key=lambda person: max(r.identity @ look for r in person))  # noqa: B023
 
     def _photos(self, seat: Seat, face: Face) -> Photos:
         """The person's photo of nearest pose; the one in use stays unless another is clearly nearer."""
@@ -140,6 +140,3 @@ class Cast:
         share = min((seat.since + 1) / (FADE + 1), 1.0)
         return [(seat.photo, 1.0)] if share == 1.0 else [(seat.photo, share), (seat.last, 1 - share)]
 
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / max(float(np.linalg.norm(vector)), 1e-9)

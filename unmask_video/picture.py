@@ -10,6 +10,11 @@ import numpy as np
 from unmask_video.frame import Colour, Frame
 from unmask_video.geometry import index_map, scale_of, scaled
 
+CUT = 0.5
+"""Frames of two shots correlate less than this. Measured at 32 x 32: cuts at most .26, a hand before the lens .65."""
+FAINT = 2.0
+"""Mean change, 0..255, that is none: dark frames hold little but noise."""
+
 
 def plane_scale(frame: Frame, plane: np.ndarray) -> np.ndarray:
     """float64 [2]: plane pixels per frame pixel in x and y (0.5 for subsampled chroma)."""
@@ -94,3 +99,16 @@ def photo(rgb: np.ndarray) -> Frame:
 def grey(picture: np.ndarray) -> np.ndarray:
     """Mean of the colours of float32 [h, w, 3]: [h, w]. NumPy's own mean over a short last axis is ten times slower."""
     return cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32))
+
+
+def small_grey(frame: Frame) -> np.ndarray:
+    """The first plane, float32 [32, 32] in 0..255: enough to tell shots apart."""
+    small = cv2.resize(frame.planes[0], (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return small / 2 ** (frame.colour.bits - 8)
+
+
+def is_cut(before: np.ndarray, now: np.ndarray) -> bool:
+    """True if small grey pictures [s, s] are of two shots; light that only grows or fades makes none."""
+    a, b = before - before.mean(), now - now.mean()
+    alike = float((a * b).sum()) / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-6)
+    return alike < CUT and float(np.abs(now - before).mean()) > FAINT

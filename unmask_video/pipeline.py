@@ -13,7 +13,7 @@ import numpy as np
 
 from unmask_video import decode, detect, encode, identify, inpaint, landmarks, reference, segment, smooth, steady, track, warp
 from unmask_video.errors import BadOption, CannotDecode
-from unmask_video.face import Detection, Face, FaceCrop, Mask, Patch
+from unmask_video.face import Detection, Face, FaceCrop, Mask, Patch, mean_face
 from unmask_video.frame import Frame, VideoInfo
 from unmask_video.options import Options, check_paths
 from unmask_video.people import Cast, Matched, Photos
@@ -185,7 +185,7 @@ class Tools:
         return Cast(
             reference.join(given, mined) if given else mined, identity=self.identity, assign=identify.assign,
             chosen=options.face_index, fill_unmatched=options.unmatched == "fill",
-            stand_in=None if given or options.model == "tps" else reference.mean_face(),
+            stand_in=None if given or options.model == "tps" else mean_face(),
         )  # fmt: skip
 
 
@@ -228,12 +228,12 @@ class Tally:
         photo = seat.photo if filled else None
         return Person(
             seat.number, photo.person if photo else "", self.seen[track_id], masked, filled, photo.name if photo else None,
-            seat.match.cosine if seat.match else 0.0, why,
+            seat.match.likeness if seat.match else 0.0, why,
         )  # fmt: skip
 
     def invented(self) -> list[str]:
         """A warning, if somebody was filled from nobody's photo."""
-        mean = reference.mean_face()
+        mean = mean_face()
         count = sum(self.filled[t] > 0 and seat.photo is mean for t, seat in self.cast.seats.items() if t in self.filled)
         who = "one person" if count == 1 else f"{count} people"
         return [f"there is no photo of {who}, so the lower face is invented; give --reference PHOTO"] if count else []

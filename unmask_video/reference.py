@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from unmask_video.errors import BadReference
-from unmask_video.face import CANONICAL, Detection, Face, Mask, Reference, align, direction
+from unmask_video.face import Detection, Face, Mask, Reference, align, direction
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert, iou, scale_of
-from unmask_video.picture import grey, photo, sample
+from unmask_video.picture import grey, is_cut, photo, sample, small_grey
 
 LARGEST = 512
 """Most pixels of a reference's crop; smaller photos keep their own size."""
-ONE_PERSON = 0.6
-"""Least cosine of two photos that show one person."""
+ONE_PERSON = 0.55
+"""Least likeness of two photos that show one person."""
 SMALLEST = 64
 """Least pixels of a bare face's crop that serves."""
 BARE = 0.1
@@ -31,6 +29,8 @@ TURNED = 0.7
 """Least cosine between a serving face's direction and the camera's."""
 VIEW = 0.2
 """Directions that differ by less are one view."""
+STAYED = 0.3
+"""Least overlap (IoU) of one face's boxes from one look to the next."""
 POOR = 0.4
 """Views of less than this part of the best one's quality are left out."""
 
@@ -67,15 +67,6 @@ def aligned(name: str, frame: Frame, landmarks: np.ndarray, identity: np.ndarray
     crop = align(landmarks, size)
     image = sample(frame, crop, size).round().clip(0, 255).astype(np.uint8)
     return Reference(name, image, apply(invert(crop), landmarks), identity)
-
-
-@cache
-def mean_face() -> Reference:
-    """Everybody's face and nobody's: what a network starts from where there is no photo; made by `training/data.py`."""
-    data = files("unmask_video").joinpath("mean_face.png").read_bytes()
-    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    landmarks = apply(invert(align(CANONICAL, image.shape[0])), CANONICAL)
-    return Reference("the mean face", image, landmarks, np.zeros(192, np.float32))
 
 
 # --- photos that the user gives -------------------------------------------------------------------
@@ -143,7 +134,7 @@ def group(references: list[Reference]) -> list[Person]:
 
 
 def likeness(one: Person, other: Person) -> float:
-    """Mean cosine of the photos of two people."""
+    """Mean over the photos of two people, see `identify.identity`."""
     return float(np.mean([[a.identity @ b.identity for a in one] for b in other]))
 
 
@@ -160,15 +151,18 @@ def join(given: list[Person], mined: list[Person]) -> list[Person]:
 # --- bare frames of the film ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Look:
     """One face at one moment of the film."""
 
     box: np.ndarray
+    shot: int
     masked: bool
     view: Reference | None = None
     """It, bare and good enough to serve."""
     quality: float = 0.0
+    person: list[Look] | None = None
+    """Kept looks of the same person, if there are any."""
 
 
 def mine(
@@ -187,31 +181,33 @@ def mine(
         every: seconds from one look at it to the next.
     """
     people: list[list[Look]] = []
+    earlier: list[Look] = []
     before: list[Look] = []
-    worn: list[np.ndarray] = []
-    due = -np.inf
+    due, shot, small = -np.inf, 0, None
     for frame in frames:
+        last, small = small, small_grey(frame)
+        shot += last is not None and is_cut(last, small)
         if frame.time_seconds < due:
             continue
         due = frame.time_seconds + every
-        looks = [_look(frame, d, settle, segment, identity) for d in detect(frame)]
-        now = [look.box for look in looks if look.masked]
-        _keep(people, before, worn + now)
-        before, worn = looks, [look.box for look in before if look.masked] + now
-    _keep(people, before, worn)
+        now = [_look(frame, d, shot, settle, segment, identity) for d in detect(frame)]
+        _keep(people, before, earlier, now)
+        earlier, before = before, now
+    _keep(people, before, earlier, [])
     return [_best(looks) for looks in people]
 
 
-def _look(frame: Frame, detection: Detection, settle: Settle, segment: Callable, identity: Callable) -> Look:
+def _look(
+    frame: Frame, detection: Detection, shot: int, settle: Settle, segment: Callable, identity: Callable
+) -> Look:  # fmt: skip
     landmarks, score = settle(frame, detection)
     mask = segment(frame, Face(0, landmarks, score))
-    if mask.belief > BARE or score < 0.9:
-        return Look(detection.box, masked=mask.belief > BARE)
-    poor = direction(landmarks)[2] < TURNED or scale_of(align(landmarks, 1)) < SMALLEST
-    if poor or (mask.alpha > 0.5).mean() > COVERED:
-        return Look(detection.box, masked=False)
-    view = aligned(f"the film at {frame.time_seconds:.1f} s", frame, landmarks, identity(frame, landmarks))
-    return Look(detection.box, masked=False, view=view, quality=quality(view))
+    look = Look(detection.box, shot, masked=mask.belief > BARE)
+    clear = score > 0.9 and mask.belief <= BARE and (mask.alpha > 0.5).mean() <= COVERED
+    if clear and direction(landmarks)[2] >= TURNED and scale_of(align(landmarks, 1)) >= SMALLEST:
+        look.view = aligned(f"the film at {frame.time_seconds:.1f} s", frame, landmarks, identity(frame, landmarks))
+        look.quality = quality(look.view)
+    return look
 
 
 def quality(view: Reference) -> float:
@@ -227,22 +223,41 @@ def quality(view: Reference) -> float:
     return float(min(size, 256) / 256 * fine * lit**2 / (1 + (4 * gap / max(width, 1)) ** 2))
 
 
-def _keep(people: list[list[Look]], looks: list[Look], worn: list[np.ndarray]) -> None:
-    """Give the views among `looks` to their people, unless a mask was there (`worn`) just before or after."""
+def _keep(people: list[list[Look]], looks: list[Look], earlier: list[Look], later: list[Look]) -> None:
+    """Give looks to their people, those of one moment to different ones; keep the best of each direction.
+
+    What was just before or will soon be masked is not kept: there may be a hand or half a mask in it.
+    """
+    here: list[list[Look]] = []
     for look in looks:
-        if look.view is None or (worn and iou(look.box[None], np.array(worn)).max() > 0.2):
-            continue
-        alike = [max(likeness([kept.view], [look.view]) for kept in person) for person in people]
-        if not alike or max(alike) < ONE_PERSON:
-            people.append([look])
-            continue
-        mine, towards = people[int(np.argmax(alike))], direction(look.view.landmarks)
-        away = [np.linalg.norm(direction(kept.view.landmarks) - towards) for kept in mine]
-        nearest = int(np.argmin(away))
-        if away[nearest] >= VIEW:
-            mine.append(look)
-        elif mine[nearest].quality < look.quality:
-            mine[nearest] = look
+        same = next((e.person for e in earlier if e.person and _continues(e, look)), None)
+        look.person = None if any(same is other for other in here) else same
+        if look.view and not any(other.masked and _continues(look, other) for other in earlier + later):
+            look.person = look.person or _likest([p for p in people if not any(p is other for other in here)], look)
+            if look.person is None:
+                look.person = []
+                people.append(look.person)
+            _add(look.person, look)
+        here += [look.person] if look.person else []
+
+
+def _continues(one: Look, other: Look) -> bool:
+    """True if two looks in a row are of one person: in one shot, and hardly moved."""
+    return one.shot == other.shot and float(iou(one.box[None], other.box[None])[0, 0]) > STAYED
+
+
+def _likest(people: list[list[Look]], look: Look) -> list[Look] | None:
+    alike = [max(float(kept.view.identity @ look.view.identity) for kept in person) for person in people]
+    return people[int(np.argmax(alike))] if alike and max(alike) >= ONE_PERSON else None
+
+
+def _add(person: list[Look], look: Look) -> None:
+    """Keep a look if it is a new direction, or the best of its own."""
+    away = [np.linalg.norm(direction(k.view.landmarks) - direction(look.view.landmarks)) for k in person]
+    if not away or min(away) >= VIEW:
+        person.append(look)
+    elif person[int(np.argmin(away))].quality < look.quality:
+        person[int(np.argmin(away))] = look
 
 
 def _best(looks: list[Look]) -> Person:

@@ -45,7 +45,7 @@ class Person:
     reference: str | None
     """Name of the photo that was used; None: none was."""
     likeness: float
-    """Cosine of the upper face and the likest reference's."""
+    """Of the upper face and the likest reference's; 1 is the same picture."""
     reason: str
     """Why the mask stayed, a key of `REASONS`; empty if it did not."""
 

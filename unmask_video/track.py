@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from filterpy.kalman import KalmanFilter
 from scipy.optimize import linear_sum_assignment
@@ -18,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from unmask_video.face import Detection, Face
 from unmask_video.frame import Frame
 from unmask_video.geometry import iou
+from unmask_video.picture import is_cut, small_grey
 
 EVERY = 5
 """Frames from one detection to the next."""
@@ -35,8 +35,6 @@ UNSEEN = 30
 """Frames without a detection that a track survives."""
 GAP = 10
 """Frames in which neither network is sure of a face that its track survives."""
-CUT = 28.0
-"""Mean change of a small grey picture, 0..255, that makes a cut."""
 
 Measure = Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]
 Found = tuple[Frame, list[Face]]
@@ -211,14 +209,12 @@ def match(states: list[np.ndarray], boxes: list[np.ndarray]) -> list[tuple[int, 
 
 def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> Iterator[Found]:
     """Each frame with the faces in it; comes up to `every` frames late."""
-    before = None
+    small = None
     for count, frame in enumerate(frames):
-        small = cv2.resize(frame.planes[0], (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-        small /= 2 ** (frame.colour.bits - 8)
-        if before is not None and np.abs(small - before).mean() > CUT:
+        last, small = small, small_grey(frame)
+        if last is not None and is_cut(last, small):
             yield from linker.waiting
             linker.tracks, linker.waiting = [], []
-        before = small
         faces = linker.move(frame)
         linker.waiting.append((frame, faces))
         anew = len(linker.waiting) == 1 and not linker.tracks
