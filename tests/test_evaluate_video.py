@@ -18,7 +18,7 @@ from faces import Footage, frames, portrait, tools, write_footage  # noqa: E402
 from helpers import Film  # noqa: E402
 from small_recipes import tiny  # noqa: E402
 
-from training import evaluate_video  # noqa: E402
+from training import evaluate_video, plots  # noqa: E402
 from training.clips import drawn  # noqa: E402
 from unmask_video import picture  # noqa: E402
 from unmask_video.face import align  # noqa: E402
@@ -58,7 +58,9 @@ def test_a_drawn_mask_hides_the_face_and_nothing_else() -> None:
 
 def test_films_are_scored_and_parts_can_be_left_out(clip: Path, tmp_path: Path) -> None:
     tiny("swift")  # skips where LPIPS is not to be had
-    code, told = score(clip, "--without", "relight", "--csv", tmp_path / "t.csv", "--strips", tmp_path / "strips")
+    code, told = score(
+        clip, "--without", "relight", "--csv", tmp_path / "t.csv", "--strips", tmp_path / "strips", "--plot", tmp_path
+    )
     assert code == 0, told
     with (tmp_path / "t.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -68,8 +70,21 @@ def test_films_are_scored_and_parts_can_be_left_out(clip: Path, tmp_path: Path) 
     better = [np.mean([float(line["psnr"]) for line in some]) for some in (whole, dull)]
     assert min(better) > 22 and better[0] != better[1]
     assert "relight" in told and "nothing" in told
+    panels = len(evaluate_video.CURVES)
+    assert cv2.imread(str(tmp_path / "anna.png")).shape[0] == panels * plots.panel("", {"": (np.zeros(2), np.zeros(2))}).shape[0]
     strip = cv2.imread(str(tmp_path / "strips" / "anna-tps.png"))
     assert strip.shape == (3 * evaluate_video.SIZE, evaluate_video.STRIP * evaluate_video.SIZE, 3)
+
+
+def test_a_curve_is_drawn_where_its_values_are() -> None:
+    times = np.arange(5.0)
+    drawn = plots.panel("x", {"up": (times, times), "gap": (times, np.array([2, 2, np.nan, 2, 2.0]))})
+    (left, top), (width, height) = plots.MARGIN, plots.SIZE
+    inked = lambda colour, x, y: (np.abs(drawn[y - 2 : y + 3, x - 2 : x + 3] - np.array(colour)).max(2) < 60).any()  # noqa: E731
+    at = lambda time, value: (left + round(time / 4 * width), top + height - round(value / 4 * height))  # noqa: E731
+    assert all(inked(plots.COLOURS[0], *at(t, t)) for t in (1, 1.5, 3.5))
+    assert inked(plots.COLOURS[1], *at(0.5, 2)) and inked(plots.COLOURS[1], *at(3.5, 2))
+    assert not inked(plots.COLOURS[1], *at(2.4, 2)), "nothing is known there"
 
 
 def test_what_is_left_out_changes_the_film_and_comes_back(clip: Path, tmp_path: Path) -> None:

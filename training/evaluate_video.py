@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import torch
 
-from training import metrics, tables, temporal
+from training import metrics, plots, tables, temporal
 from training.clips import Hidden, Shot, drawn
 from training.evaluate import in_one_sentence, net
 from training.identity import identity_crop, mobilefacenet
@@ -61,6 +61,8 @@ COLUMNS = {
     "warping": ("warping ratio", 2), "tlpips": ("tLPIPS", 4), "jitter": ("jitter ratio", 2), "seam": ("seam ratio", 2),
 }  # fmt: skip
 """By key: the column's title, and its decimals. Ratios are to the bare film."""
+CURVES = ("psnr", "lpips", "identity", "warping_filled", "tlpips")
+"""What `--plot` shows over time."""
 Row = dict[str, str | float]
 
 
@@ -229,11 +231,13 @@ def table(rows: list[Row]) -> list[list[str]]:
               help="Photo of the person on all clips, in place of a frame of each.")
 @click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(4), help="Most of a clip that is used.")
 @click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write what was measured of every frame.")
+@click.option("--plot", type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for a PNG of each clip: what was measured, over time.")
 @click.option("--strips", type=click.Path(file_okay=False, path_type=Path),
               help=f"Folder for a PNG of each run's last {STRIP} frames: bare, masked, filled.")
 def main(
     clips: tuple[Path, ...], models: str, without: list[str], reference: Path | None, seconds: float, csv: Path | None,
-    strips: Path | None,
+    plot: Path | None, strips: Path | None,
 ) -> None:  # fmt: skip
     """Score the product on CLIPS of bare faces, with masks drawn on them."""
     rows, told = [], []
@@ -255,11 +259,29 @@ def main(
                         cv2.imwrite(str(strips / f"{name}.png"), np.hstack(meter.strip)[..., ::-1].round().astype(np.uint8))
         click.echo(tables.as_text(table(rows)))
         if csv:
-            keys = list(dict.fromkeys(key for line in told for key in line))
-            with csv.open("w", newline="", encoding="utf-8") as file:
-                writer = comma.DictWriter(file, keys)
-                writer.writeheader()
-                writer.writerows(told)
+            write_csv(csv, told)
+        if plot:
+            plot.mkdir(parents=True, exist_ok=True)
+            for clip in dict.fromkeys(line["clip"] for line in told):
+                mine = [line for line in told if line["clip"] == clip]
+                cv2.imwrite(str(plot / f"{clip}.png"), np.vstack([plots.panel(key, curves(mine, key)) for key in CURVES]))
+
+
+def write_csv(path: Path, lines: list[Row]) -> None:
+    keys = list(dict.fromkeys(key for line in lines for key in line))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = comma.DictWriter(file, keys)
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def curves(lines: list[Row], key: str) -> dict[str, plots.Curve]:
+    """One measure of a clip over time, for each model and each part that was left out."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for line in lines:
+        name = " without ".join(filter(None, (line["model"], line["without"])))
+        found.setdefault(name, []).append((line["time"], line.get(key, np.nan)))
+    return {name: tuple(np.array(points, float).T) for name, points in found.items()}
 
 
 if __name__ == "__main__":

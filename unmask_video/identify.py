@@ -47,8 +47,8 @@ class Match:
 def identity(frame: Frame, landmarks: np.ndarray, *, providers: tuple[str, ...] = ("cpu",)) -> np.ndarray:
     """float32 [192], at most 1 long: who the upper face at landmarks [468, 3] is, the shorter the less it tells.
 
-    The scalar product of two such vectors is the likeness of the faces. To the network alone all blurred faces
-    are alike (strangers' 95th percentile .92, blurred by 7 px), for they share one direction; what of the vector lies in it is left out.
+    The scalar product of two such vectors is the likeness of the faces. To the network alone all blurred faces are
+    alike (strangers' 95th percentile .92 at 7 px), for they share one direction; what lies in it is left out.
     """
     vector, common = _vector(_crop(frame, landmarks), providers), _nobody(providers)
     return vector - (vector @ common) * common
