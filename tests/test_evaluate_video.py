@@ -69,6 +69,8 @@ def test_films_are_scored_and_parts_can_be_left_out(clip: Path, tmp_path: Path) 
     assert all(float(line["time"]) >= 2 for line in lines), "frames near the reference do not count"
     better = [np.mean([float(line["psnr"]) for line in some]) for some in (whole, dull)]
     assert min(better) > 22 and better[0] != better[1]
+    points = {key: np.mean([float(line[key]) for line in whole]) for key in ("guess", "shape")}
+    assert 0 < points["shape"] < points["guess"] < 20, "the film shows the photo's own face"
     assert "relight" in told and "nothing" in told
     panels = len(evaluate_video.CURVES)
     assert cv2.imread(str(tmp_path / "anna.png")).shape[0] == panels * plots.panel("", {"": (np.zeros(2), np.zeros(2))}).shape[0]

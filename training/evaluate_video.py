@@ -30,13 +30,14 @@ from training.identity import identity_crop, mobilefacenet
 from training.lpips import LPIPS
 from unmask_video import decode, pipeline, smooth, track
 from unmask_video.errors import BadOption
-from unmask_video.face import CANONICAL, UPPER, align
+from unmask_video.face import CANONICAL, UPPER, Reference, align
 from unmask_video.frame import Frame
-from unmask_video.geometry import fit_pose
+from unmask_video.geometry import fit_pose, scale_of
 from unmask_video.landmarks import region_of_landmarks
 from unmask_video.options import Options
 from unmask_video.picture import sample
 from unmask_video.steady import steady
+from unmask_video.warp import place
 
 SIZE = 256
 """Pixels of the crops that are compared."""
@@ -59,8 +60,10 @@ COLUMNS = {
     "psnr": ("PSNR hole", 2), "ssim": ("SSIM hole", 4), "lpips": ("LPIPS-Alex hole", 4), "identity": ("identity mean", 3),
     "identity_spread": ("identity spread", 3), "neighbours": ("identity neighbours", 3),
     "warping": ("warping ratio", 2), "tlpips": ("tLPIPS", 4), "jitter": ("jitter ratio", 2), "seam": ("seam ratio", 2),
+    "guess": ("points by guess", 2), "shape": ("points by shape", 2),
 }  # fmt: skip
-"""By key: the column's title, and its decimals. Ratios are to the bare film."""
+"""By key: the column's title, and its decimals. Ratios are to the bare film. The last two are how far the hidden
+landmarks lie from the bare frame's, in pixels of `SIZE`: FaceMesh's guess on the masked frame, and the photo's shape."""
 CURVES = ("psnr", "lpips", "identity", "warping_filled", "tlpips")
 """What `--plot` shows over time."""
 Row = dict[str, str | float]
@@ -71,6 +74,7 @@ class Meter:
     """Compares a filled film with the bare one, frame by frame, by the largest face."""
 
     measure: Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]
+    photo: Reference
     frames: list[dict[str, float]] = field(default_factory=list)
     """Of each scored frame: its time in seconds, and what was measured."""
     points: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"bare": [], "filled": []})
@@ -96,8 +100,13 @@ class Meter:
         told, vector = self.of_frame(truth, got, hole)
         if self.before and self.before[0] == hidden.face.track_id:
             told |= self.of_pair(truth, got, hole, crop) | {"neighbours": float((vector * self.before[3]).sum())}
-        for name, frame in (("bare", shot.bare), ("filled", filled)):
-            self.points[name].append(self.lower(frame, hidden))
+        seen = {n: self.seen(f, hidden) for n, f in (("bare", shot.bare), ("masked", shot.masked), ("filled", filled))}
+        scale, *_ = fit_pose(CANONICAL[UPPER], hidden.face.landmarks[UPPER])
+        for name, points in self.points.items():
+            points.append(seen[name][LOWER, :2] / scale)
+        for name, points in (("guess", seen["masked"]), ("shape", place(self.photo.landmarks, seen["masked"])[0])):
+            apart = np.linalg.norm((points - seen["bare"])[LOWER, :2], axis=1).mean()
+            told[name] = float(apart / scale_of(crop))
         self.frames.append({"time": shot.bare.time_seconds} | told)
         self.strip.append(np.vstack([truth, sample(shot.masked, crop, SIZE), got]).clip(0, 255))
         self.before = (hidden.face.track_id, shot.bare, filled, vector)
@@ -125,16 +134,16 @@ class Meter:
             changes.append(self.lpips(net(earlier[name]), net(now)).item())
         return told | {"tlpips": abs(changes[1] - changes[0])}
 
-    def lower(self, frame: Frame, hidden: Hidden) -> np.ndarray:
-        ((seen, _),) = self.measure(frame, [region_of_landmarks(hidden.face.landmarks)])
-        scale, *_ = fit_pose(CANONICAL[UPPER], hidden.face.landmarks[UPPER])
-        return seen[LOWER, :2] / scale
+    def seen(self, frame: Frame, hidden: Hidden) -> np.ndarray:
+        """Landmarks [468, 3] as FaceMesh sees them."""
+        ((landmarks, _),) = self.measure(frame, [region_of_landmarks(hidden.face.landmarks)])
+        return landmarks
 
     def row(self) -> Row:
         """Means over the film."""
         mean = lambda key: float(np.nanmean([f[key] for f in self.frames if key in f]))  # noqa: E731
         over = lambda key: mean(f"{key}_filled") / max(mean(f"{key}_bare"), 1e-12)  # noqa: E731
-        plain = {key: mean(key) for key in ("psnr", "ssim", "lpips", "identity", "neighbours", "tlpips")}
+        plain = {key: mean(key) for key in ("psnr", "ssim", "lpips", "identity", "neighbours", "tlpips", "guess", "shape")}
         shaken = {name: temporal.jitter(points) for name, points in self.points.items()}
         return plain | {
             "identity_spread": float(np.std([f["identity"] for f in self.frames])), "warping": over("warping"),
@@ -179,9 +188,10 @@ def score(clip: Path, options: Options, *, photo: Path | None, seconds: float, f
             waiting.append(shot)
             yield shot.masked
 
-    meter = Meter(tools.measure)
+    ((reference,),) = people = tools.photos([name])
+    meter = Meter(tools.measure, reference)
     with decode.open_video(clip) as video:
-        tally = pipeline.Tally(clip, clip, tools.cast(tools.photos([name]), [], options))
+        tally = pipeline.Tally(clip, clip, tools.cast(people, [], options))
         for filled in pipeline.route(masked(video), tools, tally):
             shot = waiting.popleft()
             if shot.bare.time_seconds >= first + AWAY:
