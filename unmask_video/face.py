@@ -92,6 +92,8 @@ class Mask:
     """That the face is masked at all, 0..1."""
     present: bool
     """Decided over time: fill this face."""
+    share: float = 1.0
+    """How far the filling shows, 0..1: less where the mask is being put on or taken off."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -22,6 +23,8 @@ NEAR = (1.0, 3.0, 4.0, 3.0, 1.0)
 """Weights of the neighbouring frames' masks."""
 ON, OFF = 0.5, 0.35
 """Belief at which a track becomes masked, and below which it becomes bare again."""
+FADE = 4
+"""Frames in which a filling appears when a mask is put on, and goes when it is taken off."""
 LEAST = 0.01
 """Least part of the crop that a mask covers."""
 
@@ -74,6 +77,11 @@ SEGMENTERS = {"unet": unet, "kmeans": kmeans}
 
 def segment(found: Iterable[Found], one: Segment) -> Iterator[Seen]:
     """Each face with its mask, decided and steadied over `REACH` frames before and after."""
+    return fade(decide(found, one))
+
+
+def decide(found: Iterable[Found], one: Segment) -> Iterator[Seen]:
+    """Each face with its mask, not faded yet."""
     past: deque[Seen] = deque(maxlen=REACH)
     ahead: deque[Seen] = deque()
     worn: dict[int, bool] = {}
@@ -101,3 +109,27 @@ def _decide(past: deque[Seen], ahead: deque[Seen], worn: dict[int, bool]) -> See
         decided.append((face, Mask(alpha, belief, present)))
     past.append(ahead.popleft())
     return frame, decided
+
+
+def fade(seen: Iterable[Seen]) -> Iterator[Seen]:
+    """The same masks, each with its share."""
+    past: deque[dict[int, bool]] = deque(maxlen=FADE - 1)
+    ahead: deque[Seen] = deque()
+    for now in seen:
+        ahead.append(now)
+        if len(ahead) == FADE:
+            yield _fade(past, ahead)
+    while ahead:
+        yield _fade(past, ahead)
+
+
+def _fade(past: deque[dict[int, bool]], ahead: deque[Seen]) -> Seen:
+    frame, faces = ahead.popleft()
+    after = [{f.track_id: m.present for f, m in others} for _, others in ahead]
+    # A face that comes into the picture masked is filled at once; only bare frames of its own fade it.
+    shown = []
+    for face, mask in faces:
+        bare = [k for side in ([*past][::-1], after) for k, there in enumerate(side, 1) if not there.get(face.track_id, True)]
+        shown.append((face, replace(mask, share=min(bare, default=FADE) / FADE)))
+    past.append({face.track_id: mask.present for face, mask in faces})
+    return frame, shown
