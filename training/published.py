@@ -25,6 +25,20 @@ BRIGHT, CONTRAST, COLOURFUL = 0.2, 0.5, 1.0
 StyleGAN's augmentations (Karras et al., arXiv 2006.06676), which the paper of the gated network names without numbers."""
 
 
+def reconstruction_terms(whole: nn.Module) -> Learn:
+    """L1 of every stage, and nothing that needs another network: a quarter of the cost of the papers' own losses.
+
+    Where few samples can be seen, a network learns with it first where things are, and then what they look like.
+    """
+
+    def terms(network: nn.Module, batch: Batch) -> tuple[Terms, None]:
+        found, (truth, hidden) = network.stages(*given_to(network, batch)), wanted(batch)
+        parts = [losses.reconstruction(found[stage], truth, hidden) for stage in ("face", "coarse") if stage in found]
+        return {k: sum(p[k] for p in parts) for k in ("hole", "valid")}, None
+
+    return terms
+
+
 def gated_terms(whole: nn.Module, perceptual: Callable[[], VGG19 | LPIPS]) -> Learn:
     """Lumetti, Silvestri, Di Bartolomeo, section 4.1; the adversary sees the painted hole in the true picture."""
     maps = perceptual().to(device_of(whole))
@@ -93,3 +107,6 @@ def gated(perceptual: Callable[[], VGG19 | LPIPS]) -> Task:
 
 def unveilify(lpips: str, face_network: Callable[[], FaceNetwork] = mobilefacenet) -> Task:
     return replace(FILL, terms=partial(unveilify_terms, lpips=lpips, face_network=face_network))
+
+
+RECONSTRUCT = replace(FILL, terms=reconstruction_terms)

@@ -217,6 +217,11 @@ THREE_SHARPENER_PAPER = replace(
 )  # fmt: skip
 SHORT = {"size": 128, "batch": 8, "rate": 1e-3, "average": 0.998, "schedule": cosine}
 """What CPUs can do in an hour or less."""
+START = SHORT | {
+    "task": published.RECONSTRUCT, "weights": {"hole": 1.0, "valid": 1.0}, "adversary": None, "patience": 0, "steps": 5_000,
+    "betas": (0.9, 0.999),
+}  # fmt: skip
+"""What comes before a paper's own losses, where they would be too slow to learn everything by."""
 RECIPES: dict[str, Recipe] = {
     "segmenter": SEGMENTER,
     "segmenter-cpu": replace(SEGMENTER, batch=16, steps=9_000),
@@ -224,14 +229,16 @@ RECIPES: dict[str, Recipe] = {
     "swift-cpu": replace(SWIFT, size=128, batch=16, steps=5_000, average=0.998),
     "gated_reference-paper": GATED_PAPER,
     "gated_reference": GATED,
+    "gated_reference-cpu-start": replace(GATED, **START),
     "gated_reference-cpu": replace(
-        GATED, task=published.gated(partial(LPIPS, "alex")), size=128, batch=4, steps=2_500, rate=4e-4, average=0.998
+        GATED, task=published.gated(partial(LPIPS, "alex")), size=128, batch=4, steps=1_000, rate=2e-4, average=0.998
     ),
     "unveilify-paper": UNVEILIFY_PAPER,
     "unveilify": UNVEILIFY,
+    "unveilify-cpu-start": replace(UNVEILIFY, network=partial(Unveilify, sizes=UNVEILIFY_SMALL), **START),
     "unveilify-cpu": replace(
         UNVEILIFY, network=partial(Unveilify, sizes=UNVEILIFY_SMALL), task=published.unveilify("alex"), size=128, batch=4,
-        steps=3_000, rate=4e-4, average=0.998, schedule=cosine, patience=0,
+        steps=1_500, rate=2e-4, average=0.998, schedule=cosine, patience=0,
     ),
     "unveilify-without-unet": replace(UNVEILIFY, network=partial(Unveilify, unet=False)),
     "unveilify-without-identity": replace(UNVEILIFY, network=partial(Unveilify, identity=False)),
