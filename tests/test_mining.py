@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
 from faces import Footage, frames, masked, points, portrait, tools, write_photo
 from helpers import frames_25
-from test_people import ANN
+from test_people import ANN, unit
 from test_pipeline import FILM, looks_like_the_portrait, make, moving, read
 
 from unmask_video import BadOption, Options, decode, identify, pipeline, reference, unmask
+from unmask_video.errors import BadEnvironment, CannotDecode
+from unmask_video.face import CANONICAL, Detection, Face, Mask
+from unmask_video.frame import Colour, Frame
 from unmask_video.picture import photo
 
 
@@ -48,11 +53,9 @@ def test_the_film_is_looked_at_now_and_then() -> None:
     assert seen == pytest.approx([0.0, 0.52, 1.04, 1.56])
 
 
-def test_small_or_averted_or_hidden_faces_do_not_serve() -> None:
-    assert mine([cv2.resize(portrait(), (96, 96))]) != []
-    small = cv2.copyMakeBorder(cv2.resize(portrait(), (60, 60)), *[160] * 4, cv2.BORDER_REPLICATE)
-    assert mine([small]) == []
-    assert mine([np.full((300, 300, 3), 120, np.uint8)]) == []
+def test_small_faces_do_not_serve() -> None:
+    large, small = (cv2.copyMakeBorder(portrait(), *[k] * 4, cv2.BORDER_REPLICATE) for k in (100, 700))
+    assert mine([large]) != [] and mine([small]) == []
 
 
 def test_quality_is_of_large_sharp_well_lit_faces_with_their_mouths_shut() -> None:
@@ -102,7 +105,7 @@ def test_bare_frames_are_not_used_where_that_is_forbidden(folder: Path) -> None:
 def test_bare_frames_are_further_views_of_the_photos_people(folder: Path) -> None:
     source = make(folder, LONG, half_bare)
     with decode.open_video(source) as video:
-        mined = pipeline.mine(video, tools(), Options())
+        mined = pipeline.mine(video, tools())
         given = tools().photos([str(folder / "face.png")])
     assert len(mined) == 1 and len(given) == 1
     (joined,) = tools().cast(given, mined, Options()).people
@@ -115,4 +118,112 @@ def test_a_damaged_film_is_searched_as_far_as_it_goes(folder: Path) -> None:
     middle = len(data) * 2 // 3
     source.write_bytes(data[:middle] + bytes(2000) + data[middle + 2000 :])
     with decode.open_video(source) as video:
-        assert len(pipeline.mine(video, tools(), Options())) == 1
+        with pytest.raises(CannotDecode):
+            list(video.frames())
+        assert len(pipeline.mine(video, tools())) == 1
+
+
+# --- who is who among the bare --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A face in an acted film: where, who, and how it is turned."""
+
+    x: float
+    who: np.ndarray
+    yaw: float = 0.0
+    belief: float = 0.0
+    """In a mask."""
+    hidden: float = 0.0
+    """Part of the crop that the segmenter calls mask."""
+
+
+def acted(film: list[list[Sight]], shots: tuple[int, ...] = (), every: float = 0.03) -> list[list[str]]:
+    """The views, as who and second, that `mine` takes from a film of these sights, 25 moments a second."""
+    pictures = [np.random.default_rng(k).integers(0, 255, (32, 32)).astype(np.uint8) for k in range(len(shots) + 1)]
+    colour = Colour("bt601", True, 8)
+    shown = [
+        Frame((np.repeat(np.repeat(pictures[sum(k >= s for s in shots)], 40, 0), 40, 1),), "gray", colour, 0, k, k, 1,
+              Fraction(1, 25))
+        for k in range(len(film))
+    ]  # fmt: skip
+    at = lambda s: 100 * CANONICAL @ cv2.Rodrigues(np.array([0, s.yaw, 0.0]))[0].T + [s.x, 600, 0]  # noqa: E731
+    sight = lambda f, points: min(film[f.index], key=lambda s: np.abs(at(s) - points).max())  # noqa: E731
+
+    def detect(f: Frame) -> list[Detection]:
+        return [Detection(np.array([s.x - 50, 550, s.x + 50, 650.0]), at(s)[:5, :2], 0.9) for s in film[f.index]]
+
+    def settle(f: Frame, found: Detection) -> tuple[np.ndarray, float]:
+        return at(min(film[f.index], key=lambda s: np.abs(at(s)[:5, :2] - found.points).max())), 1.0
+
+    def segmented(f: Frame, face: Face) -> Mask:
+        seen, alpha = sight(f, face.landmarks), np.zeros((100, 100), np.float32)
+        alpha.ravel()[: round(seen.hidden * alpha.size)] = 1
+        return Mask(alpha, seen.belief, False)
+
+    with mock.patch.object(reference, "quality", lambda view: 1.0):
+        people = reference.mine(
+            shown, every=every, detect=detect, settle=settle, segment=segmented, identity=lambda f, p: sight(f, p).who
+        )
+    return sorted(sorted(view.name.split()[3] for view in person) for person in people)
+
+
+BOB, LIKE_ANN = unit(0, 1), unit(0.4, 0, 1)
+
+
+def test_of_each_direction_there_is_one_view() -> None:
+    turned = [[Sight(300, ANN, yaw)] for yaw in (0, 0, 0, 0.5, 0.5, 0.5, -0.5, 0)]
+    (views,) = acted(turned)
+    assert len(views) == 3
+
+
+def test_a_face_that_stays_where_it_was_is_one_person_unless_it_is_unlike() -> None:
+    pair = [[Sight(300, ANN)], [Sight(310, LIKE_ANN, 0.5)]]
+    assert len(acted(pair)) == 1
+    assert len(acted([[Sight(300, ANN)], [Sight(310, BOB, 0.5)]])) == 2, "one fades into another"
+    assert len(acted(pair, shots=(1,))) == 2, "a cut lies between"
+    assert len(acted([[Sight(300, ANN)], [Sight(700, LIKE_ANN, 0.5)]])) == 2, "it is elsewhere"
+
+
+def test_two_faces_of_one_moment_are_two_people() -> None:
+    assert len(acted([[Sight(300, ANN), Sight(700, ANN)]] * 3)) == 2
+    swapped = [[Sight(300, ANN), Sight(700, BOB)]] * 2 + [[Sight(700, BOB), Sight(300, ANN)]] * 2
+    assert len(acted(swapped)) == 2
+
+
+def test_who_comes_back_is_known() -> None:
+    assert len(acted([[Sight(300, ANN)]] + [[]] * 5 + [[Sight(900, ANN)]])) == 1
+
+
+def test_only_bare_faces_that_face_the_camera_serve() -> None:
+    assert acted([[Sight(300, ANN, yaw=1.0)]]) == acted([[Sight(300, ANN, hidden=0.02)]]) == []
+    assert acted([[Sight(300, ANN, belief=0.3)]]) == []
+    assert len(acted([[Sight(300, ANN)], [Sight(305, ANN, belief=0.9)], [Sight(700, BOB)]])) == 1, "a mask is near"
+
+
+def test_k_means_does_not_say_who_is_bare(folder: Path) -> None:
+    source = make(folder, LONG, half_bare)
+    report = unmask(source, folder / "out.mp4", options=Options(model="tps", segmenter="kmeans"))
+    assert report.people[0].reference.startswith("the film at")
+
+
+def test_names_stay_when_the_films_own_frames_are_used(folder: Path) -> None:
+    report = unmask(make(folder, LONG, half_bare), folder / "out.mp4", reference=f"ann={folder / 'face.png'}")
+    assert [p.name for p in report.people] == ["ann"] and "person 1     ann, " in report.summary()
+
+
+def test_who_is_known_late_is_told_with_the_reason_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, count = np.eye(192, dtype=np.float32), iter(range(10_000))
+    source = make(folder, LONG)
+    monkeypatch.setattr(identify, "identity", lambda f, _, **__: vectors[int(f.pixel_format != "yuv444p" and next(count) < 8)])
+    report = unmask(source, folder / "out.mp4", reference=folder / "face.png", options=Options(mine_references="off"))
+    assert 0 < report.filled < report.masked and report.kept == {"no_match": report.masked - report.filled}
+    assert "matches no reference" in report.summary()
+
+
+def test_a_wrong_encoder_is_told_before_the_film_is_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make(folder)
+    monkeypatch.setattr(reference, "mine", lambda *_, **__: pytest.fail("searched"))
+    with pytest.raises(BadEnvironment, match="libmonet"):
+        unmask(source, folder / "out.mp4", reference=folder / "face.png", options=Options(encoder="libmonet"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from faces import masked, points, portrait
 
 from unmask_video import identify, people, reference, segment
-from unmask_video.face import CANONICAL, Face, Mask, Reference, mean_face
+from unmask_video.face import CANONICAL, Face, Mask, Reference, direction, mean_face
 from unmask_video.frame import Colour, Frame
 from unmask_video.people import Cast, Photos
 from unmask_video.picture import photo
@@ -97,6 +98,14 @@ def test_masks_are_steadied_between_frames() -> None:
     assert np.diff(found, axis=0).std() < 0.4 * np.diff(alphas, axis=0).std()
     assert found.dtype == np.float32 and 0 <= found.min() and found.max() <= 1
     assert np.allclose(found.mean(), 0.5, atol=0.01)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_directions_are_those_of_the_upright_picture(degrees: int) -> None:
+    turn = cv2.Rodrigues(np.array([0.0, 0.0, np.deg2rad(degrees)]))[0]
+    for yaw in (-0.5, 0.3):
+        coded = face(0, yaw).landmarks @ turn.T
+        assert np.allclose(direction(coded), direction(face(0, yaw).landmarks), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", segment.SEGMENTERS)
@@ -192,6 +201,20 @@ def test_who_came_in_unknown_may_be_known_later_and_stays_known() -> None:
     assert set(found[:turn]) == {None} and set(found[turn:]) == {"ann.jpg"} and turn >= people.AGAIN - 1
 
 
+def test_an_invented_face_gives_way_to_the_known_one() -> None:
+    seen = iter([unit(0, 0, 1)] * people.LOOKS + [ANN] * 500)
+    made = Cast(reference.group(TWO), identity=lambda *_: next(seen), assign=identify.assign, stand_in=mean_face())
+    found = [f[0] for f in names(made, [[face(0)]] * 400)]
+    assert found[0] == "the mean face" and found[-1] == "ann.jpg" and found == sorted(found, reverse=True), "once"
+
+
+def test_strangers_have_no_say_in_who_is_who() -> None:
+    least = identify.SAME_PERSON
+    for ann, bob, stranger in (((0.6, 0.47), (0.3, -0.1), None), ((0.6, 0.47), (0.2, 0.1), None)):
+        found = identify.assign([np.array(ann), np.array(bob)], [np.eye(2)[:1], np.eye(2)[1:]], least=least)
+        assert [m.person for m in found] == [0, stranger]
+
+
 def test_a_known_face_never_changes_its_person() -> None:
     seen = iter([ANN] * people.LOOKS + [BOB] * 500)
     made = Cast(reference.group(TWO), identity=lambda *_: next(seen), assign=identify.assign)
@@ -203,6 +226,14 @@ def test_people_are_numbered_as_they_come_in() -> None:
     found = names(made, [[face(2)]] * 5 + [[face(2), face(1), face(0)]] * 60)
     assert {t: seat.number for t, seat in made.seats.items()} == {2: 1, 0: 2, 1: 3}, "the leftmost first"
     assert found[-1] == {0: "ann.jpg", 1: None, 2: None} and made.seats[1].match.why == "not_chosen"
+
+
+@pytest.mark.parametrize(("degrees", "first"), [(0, 0), (180, 2)])
+def test_left_is_left_in_the_upright_picture(degrees: int, first: int) -> None:
+    made = cast(TWO, {0: ANN, 2: BOB})
+    mask = Mask(np.ones((4, 4), np.float32), 1.0, True)
+    list(made.match([(replace(frame(0), rotation_deg=degrees), [(face(2), mask), (face(0), mask)])]))
+    assert made.seats[first].number == 1
 
 
 def test_photos_of_one_person_are_taken_by_pose_and_not_in_turns() -> None:

@@ -274,7 +274,8 @@ def main(
             plot.mkdir(parents=True, exist_ok=True)
             for clip in dict.fromkeys(line["clip"] for line in told):
                 mine = [line for line in told if line["clip"] == clip]
-                cv2.imwrite(str(plot / f"{clip}.png"), np.vstack([plots.panel(key, curves(mine, key)) for key in CURVES]))
+                known = [key for key in CURVES if any(key in line for line in mine)]
+                cv2.imwrite(str(plot / f"{clip}.png"), np.vstack([plots.panel(key, curves(mine, key)) for key in known]))
 
 
 def write_csv(path: Path, lines: list[Row]) -> None:

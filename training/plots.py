@@ -36,7 +36,8 @@ def panel(title: str, curves: dict[str, Curve]) -> np.ndarray:
         # A gap ends a line, and the next one begins behind it.
         for run in np.split(np.arange(len(y)), np.flatnonzero(~known)):
             points = np.stack([x, y], axis=-1)[run[known[run]]].round().astype(np.int32)
-            cv2.polylines(canvas, [points], False, colour, 1, cv2.LINE_AA)
+            # A line of no length would not be seen.
+            cv2.polylines(canvas, [np.concatenate([points, points[-1:] + 1])], False, colour, 1, cv2.LINE_AA)
         write(canvas, name, (left + 8, top + 16 + 15 * k), colour)
     return canvas
 

@@ -90,7 +90,7 @@ SEGMENTER = Recipe(
     name="segmenter",
     network=Segmenter,
     task=SEGMENT,
-    weights={"mask": 4.0, "dice": 1.0, "presence": 0.3},
+    weights={"mask": 4.0, "dice": 4.0, "presence": 0.3},
     size=192,
     batch=64,
     steps=60_000,
@@ -216,10 +216,10 @@ THREE_SHARPENER_PAPER = replace(
     batch=1, steps=25_300,  # 150 times 21,600 windows in batches of 128; the 256 of a picture come in one
 )  # fmt: skip
 SHORT = {"size": 128, "batch": 8, "rate": 1e-3, "average": 0.998, "schedule": cosine}
-"""What CPUs can do in an hour or less."""
+"""What CPUs can do in an hour or two."""
 START = SHORT | {
     "task": published.RECONSTRUCT, "weights": {"hole": 1.0, "valid": 1.0}, "adversary": None, "patience": 0, "steps": 5_000,
-    "betas": (0.9, 0.999),
+    "betas": (0.9, 0.999), "rate": 3e-4,
 }  # fmt: skip
 """What comes before a paper's own losses, where they would be too slow to learn everything by."""
 RECIPES: dict[str, Recipe] = {
@@ -267,4 +267,4 @@ RECIPES: dict[str, Recipe] = {
     "three_stage-cpu-painter": replace(THREE_PAINTER_PAPER, network=ThreeStage, **SHORT, steps=4_000),
     "three_stage-cpu-sharpener": replace(THREE_SHARPENER_PAPER, network=ThreeStage, **SHORT | {"rate": 2e-4}, steps=500),
 }
-"""What the first argument of `training.train` may be; each `-cpu` takes under an hour on two cores."""
+"""What the first argument of `training.train` may be; each `-cpu` takes two CPU cores an hour or two."""

@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 HELP = """Paint in what face masks hide in the video IN, and write the video OUT.
 
-The hidden part is taken from the REFERENCE photo of the same person; a face that matches no
-reference keeps its mask. Everything else stays: time stamps, sound, subtitles, rotation, colour.
+The hidden part is taken from the REFERENCE photo of the same person, or from frames of the film that
+show the face bare; with photos given, a face that matches none keeps its mask. Everything else stays:
+time stamps, sound, subtitles, rotation, colour.
 """
 
 
@@ -166,7 +167,7 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
 @click.option("--mine-references", type=click.Choice(MINE), default=Options.mine_references, show_default=True,
               help="Let the film's own bare frames serve as photos, too.")
 @click.option("--face-index", type=int, multiple=True, metavar="N",
-              help="Fill only the N-th person who comes into the picture (of several the leftmost first); again for more.")
+              help="Fill only the N-th person who comes into the picture, as the report numbers them; again for more.")
 @click.option("--model", default=Options.model, show_default=True, help="What fills the faces.")
 @click.option("--unmatched", type=click.Choice(UNMATCHED), default=Options.unmatched, show_default=True,
               help="What happens to a masked face that matches no reference.")

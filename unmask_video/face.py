@@ -135,9 +135,16 @@ class Patch:
 
 
 def direction(landmarks: np.ndarray) -> np.ndarray:
-    """Where the face looks, float64 [3], length 1; z is 1 towards the camera."""
+    """Where the face looks if its picture is turned upright, float64 [3], length 1; z is 1 towards the camera."""
     _, rotation, _ = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
-    return rotation[:, 2]
+    roll = _roll(rotation)
+    upright = np.array([[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+    return upright @ rotation[:, 2]
+
+
+def _roll(rotation: np.ndarray) -> float:
+    """Radians by which a pose [3, 3] is turned within the picture."""
+    return float(np.arctan2(rotation[1, 0] - rotation[0, 1], rotation[0, 0] + rotation[1, 1]))
 
 
 def align(landmarks: np.ndarray, size: int, *, span: float = SPAN, centre: np.ndarray = CENTRE) -> np.ndarray:
@@ -147,7 +154,7 @@ def align(landmarks: np.ndarray, size: int, *, span: float = SPAN, centre: np.nd
     when the head turns, and does not follow what FaceMesh guesses behind a mask.
     """
     scale, rotation, move = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
-    roll = np.arctan2(rotation[1, 0] - rotation[0, 1], rotation[0, 0] + rotation[1, 1])
+    roll = _roll(rotation)
     middle = (scale * rotation @ centre + move)[:2]
     axes = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * scale * span / size
     return np.hstack([axes, (middle - axes @ [size / 2, size / 2])[:, None]])

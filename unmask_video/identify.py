@@ -26,6 +26,8 @@ VISIBLE = 64
 SAME_PERSON = 0.45
 """Least likeness of two upper faces of one person. Measured on 150 people of YouTube Faces across videos: 74 % of
 the pairs are above, and 2.5 % of strangers'; of strangers' pictures blurred by 7 px and darkened, none."""
+SAME_IN_FILM = 0.5
+"""The same where everybody whom the film shows bare is a candidate, in its own light."""
 BLUR, DARK = 6.0, 0.4
 """What leaves of a face nothing that could tell whose it is; pixels, and share of its light."""
 MARGIN = 0.04
@@ -41,7 +43,7 @@ class Match:
     likeness: float
     """To that person, or to the likest one."""
     why: str = ""
-    """Why nobody: "no_match" or "ambiguous"."""
+    """Why nobody, a key of `report.REASONS`."""
 
 
 def identity(frame: Frame, landmarks: np.ndarray, *, providers: tuple[str, ...] = ("cpu",)) -> np.ndarray:
@@ -84,20 +86,22 @@ def assign(tracks: Sequence[np.ndarray], people: Sequence[np.ndarray], *, least:
     if not len(people):
         return [Match(None, 0.0, "no_match") for _ in tracks]
     likeness = np.array([[float((photos @ track).max()) for photos in people] for track in tracks])
-    pairs = dict(zip(*linear_sum_assignment(-likeness), strict=True)) if len(tracks) else {}
-    return [_match(likeness, pairs, row, least) for row in range(len(tracks))]
+    # What is below the least is no likeness at all, or strangers would have a say in who is who.
+    worth = np.maximum(likeness, least)
+    pairs = dict(zip(*linear_sum_assignment(-worth), strict=True)) if len(tracks) else {}
+    return [_match(likeness, worth, pairs, row, least) for row in range(len(tracks))]
 
 
-def _match(likeness: np.ndarray, pairs: dict[int, int], row: int, least: float) -> Match:
+def _match(likeness: np.ndarray, worth: np.ndarray, pairs: dict[int, int], row: int, least: float) -> Match:
     mine = pairs.get(row)
     if mine is None or likeness[row, mine] < least:
         return Match(None, float(likeness[row].max()), "no_match")
     taken = {person: track for track, person in pairs.items()}
     for other in range(likeness.shape[1]):
         # What is lost if the track had the other person, and who has that person had this one.
-        lost = likeness[row, mine] - likeness[row, other]
+        lost = worth[row, mine] - worth[row, other]
         if other in taken:
-            lost += likeness[taken[other], other] - likeness[taken[other], mine]
+            lost += worth[taken[other], other] - worth[taken[other], mine]
         if other != mine and likeness[row, other] >= least and lost < MARGIN:
             return Match(None, float(likeness[row, mine]), "ambiguous")
     return Match(int(mine), float(likeness[row, mine]))

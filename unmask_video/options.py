@@ -30,7 +30,8 @@ class Options:
     unmatched: str = "keep"
     """A masked face that matches no reference: "keep" the mask, or "fill" it all the same."""
     face_index: tuple[int, ...] = ()
-    """Only these people are filled, as the report numbers them: 1 for the first who comes in; empty: all."""
+    """Only these people are filled, as the report numbers them: 1 for the first who comes in, of several the leftmost;
+    after a cut they come in anew. Empty: all."""
     mine_references: str = "on"
     """The film's own bare frames serve as photos, too: "on" or "off"."""
     segmenter: str = "unet"

@@ -1,4 +1,4 @@
-"""Who each track is: decided once, when its first frame is about to leave the look-ahead window."""
+"""Who each track is: decided when its first frame is about to leave the look-ahead window, once and for all if known."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy as np
 
 from unmask_video.face import Face, Mask, Reference, direction
 from unmask_video.frame import Frame
+from unmask_video.geometry import turn_upright
 from unmask_video.identify import Match
-from unmask_video.reference import Person
+from unmask_video.reference import Views
 
 LOOKS = 8
 """First faces of a track that are compared with the references."""
 AHEAD = 10
 """Frames of look-ahead before a track is decided."""
-AGAIN = 25
-"""Frames after which somebody unknown is looked at once more."""
+AGAIN, LATER = 25, 3
+"""Frames after which somebody unknown is looked at once more, and how many of the last looks then count."""
 TURN = 0.06
 """How much nearer in pose another photo of the person must be before it takes over."""
 FADE = 8
@@ -39,7 +40,9 @@ class Seat:
     looks: list[np.ndarray] = field(default_factory=list)
     match: Match | None = None
     """None: not decided yet."""
-    photos: Person = field(default_factory=list)
+    why: str = ""
+    """Why it was nobody's at last, see `report.REASONS`."""
+    photos: Views = field(default_factory=list)
     """Of whom it is; empty: of nobody."""
     frames: int = 0
     """That have left the window."""
@@ -64,7 +67,7 @@ class Cast:
 
     def __init__(
         self,
-        people: list[Person],
+        people: list[Views],
         *,
         identity: Callable[[Frame, np.ndarray], np.ndarray],
         assign: Callable[[list[np.ndarray], list[np.ndarray]], list[Match]],
@@ -81,7 +84,8 @@ class Cast:
         """Each face with the photos that fill it."""
         held: deque[Seen] = deque()
         for frame, faces in seen:
-            for face, _ in sorted(faces, key=lambda f: f[0].box[0]):
+            size, turn = (frame.width, frame.height), frame.rotation_deg
+            for face, _ in sorted(faces, key=lambda f: turn_upright(f[0].landmarks[4, :2], size, turn)[0]):  # noqa: B023
                 self._look(frame, face)
             held.append((frame, faces))
             if len(held) > AHEAD:
@@ -92,7 +96,7 @@ class Cast:
     def _look(self, frame: Frame, face: Face) -> None:
         seat = self.seats.setdefault(face.track_id, Seat(len(self.seats) + 1))
         if self.chosen and seat.number not in self.chosen:
-            seat.match = Match(None, 0.0, "not_chosen")
+            seat.match, seat.why = Match(None, 0.0, "not_chosen"), "not_chosen"
         elif len(seat.looks) < LOOKS and seat.match is None:
             seat.looks.append(self.identity(frame, face.landmarks))
 
@@ -103,8 +107,9 @@ class Cast:
             seat = here[face.track_id]
             seat.frames += 1
             # Somebody may come in blurred or in profile; who was found once is never given up.
-            if not seat.photos and seat.match and seat.match.why != "not_chosen" and seat.frames % AGAIN == 0:
-                seat.looks.append(self.identity(frame, face.landmarks))
+            nobody = seat.match and seat.match.person is None and seat.why != "not_chosen"
+            if nobody and seat.frames % AGAIN == 0:
+                seat.looks = [*seat.looks[1 - LATER :], self.identity(frame, face.landmarks)]
                 seat.match = None
         if new := [seat for seat in here.values() if seat.match is None]:
             self._decide(new, list(here.values()))
@@ -117,9 +122,11 @@ class Cast:
         looks = [np.mean(seat.looks, axis=0) for seat in new]
         for seat, look, match in zip(new, looks, self.assign(looks, [self.vectors[p] for p in free]), strict=True):
             person = None if match.person is None else free[match.person]
-            seat.match = Match(person, match.likeness, match.why)
+            seat.match, seat.why = Match(person, match.likeness, match.why), match.why or seat.why
             if person is not None:
                 seat.photos = self.people[person]
+            elif seat.photos:
+                continue
             elif self.stand_in:
                 seat.photos = [self.stand_in]
             elif self.fill_unmatched and self.people:
@@ -135,7 +142,7 @@ class Cast:
         seat.since += 1
         if seat.photo is None:
             seat.photo = nearest
-        elif seat.since >= FADE and away[id(seat.photo)] > away[id(nearest)] + TURN:
+        elif seat.since >= FADE and away.get(id(seat.photo), np.inf) > away[id(nearest)] + TURN:
             seat.last, seat.photo, seat.since = seat.photo, nearest, 0
         share = min((seat.since + 1) / (FADE + 1), 1.0)
         return [(seat.photo, 1.0)] if share == 1.0 else [(seat.photo, share), (seat.last, 1 - share)]

@@ -17,7 +17,7 @@ from unmask_video.face import Detection, Face, FaceCrop, Mask, Patch, mean_face
 from unmask_video.frame import Frame, VideoInfo
 from unmask_video.options import Options, check_paths
 from unmask_video.people import Cast, Matched, Photos
-from unmask_video.reference import Person as Views
+from unmask_video.reference import Views
 from unmask_video.report import Person, Progress, Report
 from unmask_video.runtime import fill_network
 
@@ -54,24 +54,33 @@ def unmask(
     encode.check_target(target)
     with decode.open_video(source) as video:
         tools = Tools.make(options)
+        # Its options are checked before any work; nothing is written yet.
+        out = writer(video, target, options)
         given = tools.photos(photos)
-        mined = mine(video, tools, options) if options.mine_references == "on" else []
+        mined = mine(video, tools) if options.mine_references == "on" else []
         if options.model == "tps" and not given and not mined:
             bare = ", and the film shows no bare one" if options.mine_references == "on" else ""
             raise BadOption(f"the model tps needs a photo of each face{bare}; give --reference PHOTO, or choose another --model")
         tally = Tally(source, target, tools.cast(given, mined, options))
-        out = convert(video, target, tools, tally, options, progress)
+        convert(video, out, tools, tally, options, progress)
     tally.warnings = [*tally.invented(), *video.warnings, *out.warnings]
     return tally.report(time.perf_counter() - began, video.busy_seconds + out.busy_seconds)
 
 
-def mine(video: decode.Video, tools: Tools, options: Options) -> list[Views]:
+def writer(video: decode.Video, target: Path, options: Options) -> encode.Writer:
+    return encode.Writer(
+        target, video, encoder=options.encoder, crf=options.crf, preset=options.preset, audio=options.audio,
+        start_seconds=options.trim_start, stop_seconds=options.trim_end,
+    )  # fmt: skip
+
+
+def mine(video: decode.Video, tools: Tools) -> list[Views]:
     """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for."""
     seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
     every = max(LOOK_EVERY, seconds / MOST_LOOKS)
     with decode.open_video(video.path) as same, closing(same.frames()) as frames:
         return reference.mine(
-            undamaged(frames), every=every, detect=tools.detect, settle=tools.settle, segment=tools.segment,
+            undamaged(frames), every=every, detect=tools.detect, settle=tools.settle, segment=tools.is_masked,
             identity=tools.identity,
         )  # fmt: skip
 
@@ -84,22 +93,19 @@ def undamaged(frames: Iterable[Frame]) -> Iterator[Frame]:
 
 def convert(
     video: decode.Video,
-    target: Path,
+    out: encode.Writer,
     tools: Tools,
     tally: Tally,
     options: Options,
     progress: Callable[[Progress], None] | None,
-) -> encode.Writer:
-    """All frames of an open video through the route and into the target; the closed writer."""
-    part = {"start_seconds": options.trim_start, "stop_seconds": options.trim_end}
+) -> None:
+    """All frames of an open video through the route and into the target."""
     total = total_frames(video.info, options)
-    chosen = {"encoder": options.encoder, "crf": options.crf, "preset": options.preset, "audio": options.audio}
-    with encode.Writer(target, video, **chosen, **part) as out, closing(video.frames(**part)) as frames:
+    with out, closing(video.frames(options.trim_start, options.trim_end)) as frames:
         for frame in route(frames, tools, tally):
             out.write(frame)
             if progress:
                 progress(tally.progress(total))
-    return out
 
 
 def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Iterator[Frame]:
@@ -148,6 +154,8 @@ class Tools:
     detect: Callable[[Frame], list[Detection]]
     measure: landmarks.Measure
     segment: Callable[[Frame, Face], Mask]
+    is_masked: Callable[[Frame, Face], Mask]
+    """Our own network whatever was chosen: k-means takes every face for masked."""
     identity: Callable[[Frame, np.ndarray], np.ndarray]
     fill: inpaint.Fill
     size: int | None
@@ -162,6 +170,7 @@ class Tools:
             detect=partial(detect.detect, providers=providers),
             measure=backend,
             segment=segment.SEGMENTERS[options.segmenter](providers),
+            is_masked=segment.unet(providers),
             identity=partial(identify.identity, providers=providers),
             fill=inpaint.by_network(network) if network else inpaint.tps,
             size=network.size if network else None,
@@ -183,9 +192,10 @@ class Tools:
 
     def cast(self, given: list[Views], mined: list[Views], options: Options) -> Cast:
         """Who may be in the film: those of the photos, or where none was given, those whom the film shows bare."""
+        least = identify.SAME_PERSON if given else identify.SAME_IN_FILM
         return Cast(
-            reference.join(given, mined) if given else mined, identity=self.identity, assign=identify.assign,
-            chosen=options.face_index, fill_unmatched=options.unmatched == "fill",
+            reference.join(given, mined) if given else mined, identity=self.identity,
+            assign=partial(identify.assign, least=least), chosen=options.face_index, fill_unmatched=options.unmatched == "fill",
             stand_in=None if given or options.model == "tps" else mean_face(),
         )  # fmt: skip
 
@@ -225,12 +235,17 @@ class Tally:
     def person(self, track_id: int) -> Person:
         seat = self.cast.seats[track_id]
         masked, filled = self.masked[track_id], self.filled[track_id]
-        why = seat.match.why if seat.match and filled < masked else ""
-        photo = seat.photo if filled else None
+        known = seat.match is not None and seat.match.person is not None
         return Person(
-            seat.number, photo.person if photo else "", self.seen[track_id], masked, filled, photo.name if photo else None,
-            seat.match.likeness if seat.match else 0.0, why,
-        )  # fmt: skip
+            index=seat.number,
+            name=next((photo.person for photo in seat.photos if known and photo.person), ""),
+            frames=self.seen[track_id],
+            masked=masked,
+            filled=filled,
+            reference=seat.photo.name if seat.photo and filled else None,
+            likeness=seat.match.likeness if seat.match else 0.0,
+            reason=seat.why if filled < masked else "",
+        )
 
     def invented(self) -> list[str]:
         """A warning, if somebody was filled from nobody's photo."""

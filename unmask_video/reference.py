@@ -29,13 +29,13 @@ TURNED = 0.7
 """Least cosine between a serving face's direction and the camera's."""
 VIEW = 0.2
 """Directions that differ by less are one view."""
-STAYED = 0.3
-"""Least overlap (IoU) of one face's boxes from one look to the next."""
+STAYED, ALIKE, SOON = 0.3, 0.2, 1.0
+"""Least overlap (IoU) of one face's boxes from one look to the next, least likeness, and most seconds between them."""
 POOR = 0.4
 """Views of less than this part of the best one's quality are left out."""
 
 Settle = Callable[[Frame, Detection], tuple[np.ndarray, float]]
-Person = list[Reference]
+Views = list[Reference]
 """Photos of one person."""
 
 
@@ -120,25 +120,25 @@ def choose(path: Path, faces: list[Detection], chosen: int | None) -> Detection:
 # --- who is on them -------------------------------------------------------------------------------
 
 
-def group(references: list[Reference]) -> list[Person]:
+def group(references: list[Reference]) -> list[Views]:
     """Photos of one person together: of one name, or without a name and alike."""
-    people: list[Person] = []
-    for new in references:
-        alike = lambda p: p[0].person == new.person if new.person else likeness(p, [new]) >= ONE_PERSON  # noqa: B023, E731
-        home = next((p for p in people if alike(p)), None)
-        if home is None:
-            people.append([new])
+    people: list[Views] = []
+    # Those with a name come first, so that the others find them whatever their order.
+    for new in sorted(references, key=lambda r: not r.person):
+        alike = [float(p[0].person == new.person) if new.person else likeness(p, [new]) for p in people]
+        if alike and max(alike) >= ONE_PERSON:
+            people[int(np.argmax(alike))].append(new)
         else:
-            home.append(new)
+            people.append([new])
     return people
 
 
-def likeness(one: Person, other: Person) -> float:
+def likeness(one: Views, other: Views) -> float:
     """Mean over the photos of two people, see `identify.identity`."""
     return float(np.mean([[a.identity @ b.identity for a in one] for b in other]))
 
 
-def join(given: list[Person], mined: list[Person]) -> list[Person]:
+def join(given: list[Views], mined: list[Views]) -> list[Views]:
     """The given people, each with the views of that mined person who is them; other mined people are left out."""
     joined = [list(person) for person in given]
     for views in mined:
@@ -157,6 +157,8 @@ class Look:
 
     box: np.ndarray
     shot: int
+    time: float
+    """Seconds."""
     masked: bool
     view: Reference | None = None
     """It, bare and good enough to serve."""
@@ -173,7 +175,7 @@ def mine(
     settle: Settle,
     segment: Callable[[Frame, Face], Mask],
     identity: Callable[[Frame, np.ndarray], np.ndarray],
-) -> list[Person]:
+) -> list[Views]:
     """The people whose bare faces a film shows: of each, the best views, one for every direction.
 
     Args:
@@ -202,7 +204,7 @@ def _look(
 ) -> Look:  # fmt: skip
     landmarks, score = settle(frame, detection)
     mask = segment(frame, Face(0, landmarks, score))
-    look = Look(detection.box, shot, masked=mask.belief > BARE)
+    look = Look(detection.box, shot, frame.time_seconds, masked=mask.belief > BARE)
     clear = score > 0.9 and mask.belief <= BARE and (mask.alpha > 0.5).mean() <= COVERED
     if clear and direction(landmarks)[2] >= TURNED and scale_of(align(landmarks, 1)) >= SMALLEST:
         look.view = aligned(f"the film at {frame.time_seconds:.1f} s", frame, landmarks, identity(frame, landmarks))
@@ -228,27 +230,30 @@ def _keep(people: list[list[Look]], looks: list[Look], earlier: list[Look], late
 
     What was just before or will soon be masked is not kept: there may be a hand or half a mask in it.
     """
-    here: list[list[Look]] = []
     for look in looks:
-        same = next((e.person for e in earlier if e.person and _continues(e, look)), None)
-        look.person = None if any(same is other for other in here) else same
-        if look.view and not any(other.masked and _continues(look, other) for other in earlier + later):
-            look.person = look.person or _likest([p for p in people if not any(p is other for other in here)], look)
-            if look.person is None:
-                look.person = []
-                people.append(look.person)
-            _add(look.person, look)
-        here += [look.person] if look.person else []
+        same = next((e.person for e in earlier if e.person and _stays(e, look)), None)
+        taken = any(same is other.person for other in looks)
+        look.person = None if taken or (look.view and same and _alike(same, look) < ALIKE) else same
+    for look in looks:
+        if look.view is None or any(other.masked and _stays(look, other) for other in earlier + later):
+            continue
+        if look.person is None:
+            free = [p for p in people if not any(p is other.person for other in looks)]
+            likest = max(free, key=lambda person: _alike(person, look), default=None)  # noqa: B023
+            look.person = likest if likest and _alike(likest, look) >= ONE_PERSON else []
+        if not look.person:
+            people.append(look.person)
+        _add(look.person, look)
 
 
-def _continues(one: Look, other: Look) -> bool:
-    """True if two looks in a row are of one person: in one shot, and hardly moved."""
-    return one.shot == other.shot and float(iou(one.box[None], other.box[None])[0, 0]) > STAYED
+def _stays(one: Look, other: Look) -> bool:
+    """True if two looks in a row are at one place of one shot."""
+    near = one.shot == other.shot and abs(one.time - other.time) <= SOON
+    return near and float(iou(one.box[None], other.box[None])[0, 0]) > STAYED
 
 
-def _likest(people: list[list[Look]], look: Look) -> list[Look] | None:
-    alike = [max(float(kept.view.identity @ look.view.identity) for kept in person) for person in people]
-    return people[int(np.argmax(alike))] if alike and max(alike) >= ONE_PERSON else None
+def _alike(person: list[Look], look: Look) -> float:
+    return max(float(kept.view.identity @ look.view.identity) for kept in person)
 
 
 def _add(person: list[Look], look: Look) -> None:
@@ -260,7 +265,7 @@ def _add(person: list[Look], look: Look) -> None:
         person[int(np.argmin(away))] = look
 
 
-def _best(looks: list[Look]) -> Person:
+def _best(looks: list[Look]) -> Views:
     """The views of one person, best first."""
     ranked = sorted(looks, key=lambda look: -look.quality)
     return [look.view for look in ranked if look.quality >= POOR * ranked[0].quality]

@@ -12,6 +12,8 @@ REASONS = {
     "not_chosen": "not asked for by --face-index",
 }
 """Why a face stays masked: code and words."""
+MOST_LISTED = 12
+"""People in a summary; `to_json` has all."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Person:
     """One track: one person from coming into the picture to leaving it."""
 
     index: int
-    """1 for the first who came into the picture, of several the leftmost; what `face_index` means."""
+    """1 for the first who came into the picture, of several the leftmost; what `face_index` means. After a cut, and
+    after leaving the picture for long, a person comes in anew."""
     name: str
     """Who it is, if the user said so with the photo."""
     frames: int
@@ -45,7 +48,7 @@ class Person:
     reference: str | None
     """Name of the photo that was used; None: none was."""
     likeness: float
-    """Of the upper face and the likest reference's; 1 is the same picture."""
+    """Of the upper face and the likest reference's, at most 1."""
     reason: str
     """Why the mask stayed, a key of `REASONS`; empty if it did not."""
 
@@ -96,6 +99,7 @@ class Report:
             f"faces        {self.face_frames} of {people}, {self.masked} masked",
             f"filled       {self.filled}",
             f"left masked  {sum(self.kept.values())}{_reasons(self.kept)}",
+            *_listed([person for person in self.people if person.masked]),
             f"time         {self.seconds:.1f} s, {fps:.1f} frames a second{ratio}",
             *(f"warning      {warning}" for warning in self.warnings),
             f"written      {self.target}",
@@ -112,3 +116,12 @@ def _reasons(kept: dict[str, int]) -> str:
     if not kept:
         return ""
     return ": " + "; ".join(f"{REASONS[reason]} ({number})" for reason, number in kept.items())
+
+
+def _listed(people: list[Person]) -> list[str]:
+    lines = [
+        f"person {p.index:<5} {p.name + ', ' if p.name else ''}{p.filled} of {p.masked} filled"
+        + (f" from {p.reference}, likeness {p.likeness:.2f}" if p.reference else "")
+        for p in people[:MOST_LISTED]
+    ]
+    return lines + ([f"             and {len(people) - MOST_LISTED} more"] if len(people) > MOST_LISTED else [])
