@@ -37,6 +37,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Call:
 
         def unmask(source: Path, target: Path, **rest: Any) -> Report:
             asked.update(rest, source=source, target=target)
+            rest["progress"](Progress(frame=10, total=100, faces=0, filled=0, stage="search"))
             rest["progress"](Progress(frame=50, total=100, faces=50, filled=40))
             if error is not None:
                 raise error
@@ -93,9 +94,12 @@ def test_displays(pretend: Call, capsys: pytest.CaptureFixture[str]) -> None:
         assert pretend("--progress", kind)[0] == 0
         said[kind] = capsys.readouterr().err
     assert said["auto"] == said["none"] == ""
-    assert "50/100" in said["bar"] and "40 of 50 faces filled" in said["bar"]
-    assert said["plain"].startswith("frame 50 of 100, ") and said["plain"].endswith("40 of 50 faces filled\n")
-    assert json.loads(said["json"].splitlines()[0])["filled"] == 40
+    assert all(words in said["bar"] for words in ("search in.mp4", "10/100", "unmask in.mp4", "50/100", "40 of 50 faces filled"))
+    searching, unmasking = said["plain"].splitlines()
+    assert searching.startswith("searching, frame 10 of 100, ") and unmasking.startswith("frame 50 of 100, ")
+    assert unmasking.endswith("40 of 50 faces filled")
+    lines = [json.loads(line) for line in said["json"].splitlines()[:2]]
+    assert [(line["stage"], line["frame"], line["filled"]) for line in lines] == [("search", 10, 0), ("unmask", 50, 40)]
 
 
 def test_report() -> None:

@@ -40,14 +40,18 @@ class Bar:
     def __init__(self, file: str) -> None:
         self.file = file
         self.bar: Any = None
+        self.stage = ""
 
     def __call__(self, progress: Progress) -> None:
-        if self.bar is None:
+        if self.stage != progress.stage:
             from tqdm import tqdm  # late: not needed for --help
 
-            self.bar = tqdm(desc=self.file, unit=" frames", file=sys.stderr, dynamic_ncols=True)
+            self.close()
+            self.stage = progress.stage
+            self.bar = tqdm(desc=f"{self.stage} {self.file}", unit=" frames", file=sys.stderr, dynamic_ncols=True)
         self.bar.total = progress.total or None
-        self.bar.set_postfix_str(f"{progress.filled} of {progress.faces} faces filled", refresh=False)
+        if self.stage == "unmask":
+            self.bar.set_postfix_str(f"{progress.filled} of {progress.faces} faces filled", refresh=False)
         self.bar.update(progress.frame - self.bar.n)
 
     def close(self) -> None:
@@ -64,8 +68,13 @@ class Lines:
         # The rate is taken over the last 20 lines, so that it follows what the film is like now.
         self.marks = deque([(time.monotonic(), 0)], maxlen=20)
         self.unwritten: Progress | None = None
+        self.stage = ""
 
     def __call__(self, progress: Progress) -> None:
+        if self.stage != progress.stage:
+            self.close()
+            self.stage = progress.stage
+            self.marks = deque([(time.monotonic(), 0)], maxlen=20)
         self.unwritten = progress
         if time.monotonic() - self.marks[-1][0] >= self.every_seconds:
             self.close()
@@ -102,13 +111,13 @@ def plain_words(progress: Progress, fps: float) -> str:
     total = f" of {progress.total}" if progress.total else ""
     eta = seconds_left(progress, fps)
     left = "" if eta is None else f", {eta:.0f} s left"
-    faces = f"{progress.filled} of {progress.faces} faces filled"
-    return f"frame {progress.frame}{total}, {fps:.1f} frames/s{left}, {faces}"
+    done = f"frame {progress.frame}{total}, {fps:.1f} frames/s{left}"
+    return f"searching, {done}" if progress.stage == "search" else f"{done}, {progress.filled} of {progress.faces} faces filled"
 
 
 def json_words(file: str) -> Callable[[Progress, float], str]:
     def words(progress: Progress, fps: float) -> str:
-        line = {"stage": "unmask", "file": file, "frame": progress.frame, "total": progress.total or None}
+        line = {"stage": progress.stage, "file": file, "frame": progress.frame, "total": progress.total or None}
         line |= {"fps": round(fps, 2), "eta_s": seconds_left(progress, fps)}
         return json.dumps(line | {"faces": progress.faces, "filled": progress.filled})
 

@@ -42,7 +42,7 @@ def unmask(
         reference: photos of the people's bare faces; `photo.jpg#2` is the second face from the left,
             `anna=photo.jpg` says who it is.
         options: everything else.
-        progress: called after every written frame.
+        progress: called after every frame that was searched for bare faces, then after every written one.
 
     Raises:
         UnmaskError: see `unmask_video.errors`; whatever stood at `target` is then untouched.
@@ -57,7 +57,7 @@ def unmask(
         # Its options are checked before any work; nothing is written yet.
         out = writer(video, target, options)
         given = tools.photos(photos)
-        mined = mine(video, tools) if options.mine_references == "on" else []
+        mined = mine(video, tools, progress) if options.mine_references == "on" else []
         if options.model == "tps" and not given and not mined:
             bare = ", and the film shows no bare one" if options.mine_references == "on" else ""
             raise BadOption(f"the model tps needs a photo of each face{bare}; give --reference PHOTO, or choose another --model")
@@ -74,21 +74,28 @@ def writer(video: decode.Video, target: Path, options: Options) -> encode.Writer
     )  # fmt: skip
 
 
-def mine(video: decode.Video, tools: Tools) -> list[Views]:
+def mine(
+    video: decode.Video, tools: Tools, progress: Callable[[Progress], None] | None = None
+) -> list[Views]:  # fmt: skip
     """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for."""
     seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
     every = max(LOOK_EVERY, seconds / MOST_LOOKS)
     with decode.open_video(video.path) as same, closing(same.frames()) as frames:
         return reference.mine(
-            undamaged(frames), every=every, detect=tools.detect, settle=tools.settle, segment=tools.is_masked,
-            identity=tools.identity,
+            searched(frames, video.info.frame_count, progress), every=every, detect=tools.detect, settle=tools.settle,
+            segment=tools.is_masked, identity=tools.identity,
         )  # fmt: skip
 
 
-def undamaged(frames: Iterable[Frame]) -> Iterator[Frame]:
+def searched(
+    frames: Iterable[Frame], total: int, progress: Callable[[Progress], None] | None
+) -> Iterator[Frame]:  # fmt: skip
     """Frames up to where the film breaks off, which will be told when it is converted."""
     with suppress(CannotDecode):
-        yield from frames
+        for count, frame in enumerate(frames, 1):
+            yield frame
+            if progress:
+                progress(Progress(count, total, faces=0, filled=0, stage="search"))
 
 
 def convert(

@@ -21,13 +21,15 @@ class Progress:
     """How far the work has come."""
 
     frame: int
-    """Frames written."""
+    """Frames done."""
     total: int
     """Frames there will be, claimed or estimated; 0 if unknown."""
     faces: int
     """Faces seen so far, summed over frames."""
     filled: int
     """Faces filled so far, summed over frames."""
+    stage: str = "unmask"
+    """"search" while the film is searched for bare faces, "unmask" while frames are written."""
 
 
 @dataclass(frozen=True)
