@@ -34,6 +34,8 @@ class Segmenter(nn.Module):
         self.bottom = nn.Sequential(block(before, before), block(before, before))
         self.reduce = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
         self.up = nn.ModuleList(block(a, a) for a in WIDTHS[:-1])
+        # One more look where pixels are finest: ear loops are a pixel wide.
+        self.fine = nn.Sequential(nn.Conv2d(WIDTHS[0], WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0]))
         self.head = nn.Conv2d(WIDTHS[0], 4, 3, padding=1)
         self.presence = nn.Linear(WIDTHS[-1], 1)
 
@@ -47,4 +49,4 @@ class Segmenter(nn.Module):
         present = self.presence(x.mean(dim=(2, 3)))[:, 0]
         for reduce, up, skip in zip(reversed(self.reduce), reversed(self.up), reversed(skips[:-1]), strict=True):
             x = up(F.interpolate(reduce(x), scale_factor=2.0, mode="bilinear", align_corners=False) + skip)
-        return F.pixel_shuffle(self.head(x), 2), present
+        return F.pixel_shuffle(self.head(F.relu(x + self.fine(x))), 2), present
