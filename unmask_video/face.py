@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 import cv2
@@ -80,6 +80,11 @@ class Reference:
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.dtype != np.uint8:
             raise ValueError(f"image must be uint8 [S, S, 3], got {self.image.dtype} {self.image.shape}")
+
+    @cached_property
+    def direction(self) -> np.ndarray:
+        """Where the face looks, see the function of that name; asked for in every frame that is filled."""
+        return direction(self.landmarks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,7 +137,7 @@ class Cast:
         if not seat.photos:
             return []
         mine = direction(face.landmarks)
-        away = {id(r): float(np.linalg.norm(direction(r.landmarks) - mine)) for r in seat.photos}
+        away = {id(r): float(np.linalg.norm(r.direction - mine)) for r in seat.photos}
         nearest = min(seat.photos, key=lambda r: away[id(r)])
         seat.since += 1
         if seat.photo is None:

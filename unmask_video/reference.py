@@ -258,7 +258,7 @@ def _alike(person: list[Look], look: Look) -> float:
 
 def _add(person: list[Look], look: Look) -> None:
     """Keep a look if it is a new direction, or the best of its own."""
-    away = [np.linalg.norm(direction(k.view.landmarks) - direction(look.view.landmarks)) for k in person]
+    away = [np.linalg.norm(k.view.direction - look.view.direction) for k in person]
     if not away or min(away) >= VIEW:
         person.append(look)
     elif person[int(np.argmin(away))].quality < look.quality:
