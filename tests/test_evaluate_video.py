@@ -19,7 +19,7 @@ from helpers import Film  # noqa: E402
 from small_recipes import tiny  # noqa: E402
 
 from training import evaluate_video, plots  # noqa: E402
-from training.clips import drawn  # noqa: E402
+from training.clips import best_frame, drawn  # noqa: E402
 from unmask_video import picture  # noqa: E402
 from unmask_video.face import align  # noqa: E402
 
@@ -122,7 +122,7 @@ def test_bad_input_gets_a_sentence(clip: Path, tmp_path: Path) -> None:
 
 def test_the_most_frontal_face_becomes_the_photo() -> None:
     footage = frames(Footage(portrait()), 12)
-    photo, seconds = evaluate_video.best_frame(iter(footage), tools().linker)
+    photo, seconds = best_frame(iter(footage), tools().linker)
     assert photo.dtype == np.uint8 and photo.shape[0] == photo.shape[1] >= 128 and 0 <= seconds < 0.5
     found = tools().detect(picture.photo(photo))
     assert len(found) == 1

@@ -1,4 +1,4 @@
-"""Films in which masks are drawn on bare faces, so that what they hide is known."""
+"""Films in which masks are drawn on bare faces, so that what they hide is known; and photos taken from films."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import numpy as np
 from training.patterns import Patterns
 from training.worn import Worn
 from unmask_video import track, warp
-from unmask_video.face import Face, Patch
+from unmask_video.errors import BadOption
+from unmask_video.face import CANONICAL, UPPER, Face, Patch, align
 from unmask_video.frame import Frame
+from unmask_video.geometry import fit_pose
+from unmask_video.picture import sample
 from unmask_video.steady import steady
 
 CLOTH = 256
@@ -56,3 +59,24 @@ def drawn(
             patches.append(Patch(image.astype(np.float32), changed, crop.crop_to_frame))
             hidden.append(Hidden(face, alpha))
         yield Shot(frame, warp.paste(frame, patches), hidden)
+
+
+def best_frame(frames: Iterator[Frame], linker: Callable[[], track.Linker]) -> tuple[np.ndarray, float]:
+    """The most frontal face, the larger the better, cut out as a photo uint8 [P, P, 3] RGB; its time in seconds.
+
+    Raises:
+        BadOption: there is no face.
+    """
+    best = None
+    for frame, faces in steady(track.follow(frames, linker())):
+        for face in faces:
+            scale, rotation, _ = fit_pose(CANONICAL[UPPER], face.landmarks[UPPER])
+            rank = rotation[2, 2] * scale
+            if best is None or rank > best[0]:
+                best = (rank, frame, face)
+    if best is None:
+        raise BadOption("no face in the first second; give clips that begin with a bare face, or --reference PHOTO")
+    _, frame, face = best
+    size = int(np.clip(3 * best[0], 128, 1024))
+    photo = sample(frame, align(face.landmarks, size, span=3.0), size).round().clip(0, 255).astype(np.uint8)
+    return photo, frame.time_seconds

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 from training import metrics, plots, tables, temporal
-from training.clips import Hidden, Shot, drawn
+from training.clips import Hidden, Shot, best_frame, drawn
 from training.evaluate import in_one_sentence, net
 from training.identity import identity_crop, mobilefacenet
 from training.lpips import LPIPS
-from unmask_video import decode, pipeline, smooth, track
+from unmask_video import decode, pipeline, smooth
 from unmask_video.errors import BadOption
 from unmask_video.face import CANONICAL, UPPER, Reference, align
 from unmask_video.frame import Frame
@@ -36,7 +36,6 @@ from unmask_video.geometry import fit_pose, scale_of
 from unmask_video.landmarks import region_of_landmarks
 from unmask_video.options import Options
 from unmask_video.picture import sample
-from unmask_video.steady import steady
 from unmask_video.warp import place
 
 SIZE = 256
@@ -59,10 +58,12 @@ Only the product's route is changed: masks are drawn, and photos chosen, by name
 COLUMNS = {
     "psnr": ("PSNR hole", 2), "ssim": ("SSIM hole", 4), "lpips": ("LPIPS-Alex hole", 4), "identity": ("identity mean", 3),
     "identity_spread": ("identity spread", 3), "neighbours": ("identity neighbours", 3),
-    "warping": ("warping ratio", 2), "tlpips": ("tLPIPS", 4), "jitter": ("jitter ratio", 2), "seam": ("seam ratio", 2),
+    "warping": ("warping ratio", 2), "speech": ("by bare flow", 2), "tlpips": ("tLPIPS", 4),
+    "jitter": ("jitter ratio", 2), "seam": ("seam ratio", 2),
     "guess": ("points by guess", 2), "shape": ("points by shape", 2),
 }  # fmt: skip
-"""By key: the column's title, and its decimals. Ratios are to the bare film. The last two are how far the hidden
+"""By key: the column's title, and its decimals. Ratios are to the bare film, whose own flow counts its speech, which
+a fill cannot have: "by bare flow" charges it with that. The last two are how far the hidden
 landmarks lie from the bare frame's, in pixels of `SIZE`: FaceMesh's guess on the masked frame, and the photo's shape."""
 CURVES = ("psnr", "lpips", "identity", "warping_filled", "tlpips")
 """What `--plot` shows over time."""
@@ -80,8 +81,8 @@ class Meter:
     points: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"bare": [], "filled": []})
     """Lower faces as FaceMesh sees them, [N, 2] in face heights."""
     strip: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=STRIP))
-    before: tuple[int, Frame, Frame, torch.Tensor] | None = None
-    """Track, bare and filled frame, and who the filled face is, of the last frame."""
+    before: tuple[int, Shot, Frame, torch.Tensor] | None = None
+    """Track, given and filled frame, and who the filled face is, of the last frame."""
 
     def __post_init__(self) -> None:
         self.lpips, self.who = LPIPS("alex"), mobilefacenet()
@@ -93,13 +94,13 @@ class Meter:
             return
         hidden = max(shot.faces, key=lambda h: np.prod(h.face.box[2:] - h.face.box[:2]))
         crop = align(hidden.face.landmarks, SIZE)
-        truth, got = sample(shot.bare, crop, SIZE), sample(filled, crop, SIZE)
+        truth, masked, got = (sample(f, crop, SIZE) for f in (shot.bare, shot.masked, filled))
         hole = cv2.resize(hidden.mask, (SIZE, SIZE), interpolation=cv2.INTER_AREA) > 0.5
         if not hole.any():
             return
         told, vector = self.of_frame(truth, got, hole)
         if self.before and self.before[0] == hidden.face.track_id:
-            told |= self.of_pair(truth, got, hole, crop) | {"neighbours": float((vector * self.before[3]).sum())}
+            told |= self.of_pair(truth, masked, got, hole, crop) | {"neighbours": float((vector * self.before[3]).sum())}
         seen = {n: self.seen(f, hidden) for n, f in (("bare", shot.bare), ("masked", shot.masked), ("filled", filled))}
         scale, *_ = fit_pose(CANONICAL[UPPER], hidden.face.landmarks[UPPER])
         for name, points in self.points.items():
@@ -108,8 +109,8 @@ class Meter:
             apart = np.linalg.norm((points - seen["bare"])[LOWER, :2], axis=1).mean()
             told[name] = float(apart / scale_of(crop))
         self.frames.append({"time": shot.bare.time_seconds} | told)
-        self.strip.append(np.vstack([truth, sample(shot.masked, crop, SIZE), got]).clip(0, 255))
-        self.before = (hidden.face.track_id, shot.bare, filled, vector)
+        self.strip.append(np.vstack([truth, masked, got]).clip(0, 255))
+        self.before = (hidden.face.track_id, shot, filled, vector)
 
     @torch.no_grad()
     def of_frame(self, truth: np.ndarray, got: np.ndarray, hole: np.ndarray) -> tuple[dict[str, float], torch.Tensor]:
@@ -123,16 +124,23 @@ class Meter:
         return told, a
 
     @torch.no_grad()
-    def of_pair(self, truth: np.ndarray, got: np.ndarray, hole: np.ndarray, crop: np.ndarray) -> dict[str, float]:
-        """The last frame, by this one's crop, and this one."""
-        _, bare, filled, _ = self.before
-        earlier = {"bare": sample(bare, crop, SIZE), "filled": sample(filled, crop, SIZE)}
-        motion = temporal.Motion.between(earlier["bare"], truth)
-        told, changes = {}, []
-        for name, now in (("bare", truth), ("filled", got)):
-            told[f"warping_{name}"] = temporal.warping_error(earlier[name], now, motion, hole)
-            changes.append(self.lpips(net(earlier[name]), net(now)).item())
-        return told | {"tlpips": abs(changes[1] - changes[0])}
+    def of_pair(
+        self, truth: np.ndarray, masked: np.ndarray, got: np.ndarray, hole: np.ndarray, crop: np.ndarray
+    ) -> dict[str, float]:
+        """The last frame, by this one's crop, and this one. Each film should move as it does itself: what is filled,
+        as the masked film that the product got, for nobody can tell from that how the mouth behind the mask moves.
+        """
+        _, shot, filled, _ = self.before
+        bare, earlier = sample(shot.bare, crop, SIZE), sample(filled, crop, SIZE)
+        speech = temporal.Motion.between(bare, truth)
+        source = temporal.Motion.between(sample(shot.masked, crop, SIZE), masked)
+        changes = [self.lpips(net(a), net(b)).item() for a, b in ((bare, truth), (earlier, got))]
+        return {
+            "warping_bare": temporal.warping_error(bare, truth, speech, hole),
+            "warping_filled": temporal.warping_error(earlier, got, source, hole),
+            "speech_filled": temporal.warping_error(earlier, got, speech, hole),
+            "tlpips": abs(changes[1] - changes[0]),
+        }
 
     def seen(self, frame: Frame, hidden: Hidden) -> np.ndarray:
         """Landmarks [468, 3] as FaceMesh sees them."""
@@ -147,29 +155,9 @@ class Meter:
         shaken = {name: temporal.jitter(points) for name, points in self.points.items()}
         return plain | {
             "identity_spread": float(np.std([f["identity"] for f in self.frames])), "warping": over("warping"),
+            "speech": mean("speech_filled") / max(mean("warping_bare"), 1e-12),
             "seam": over("seam"), "jitter": shaken["filled"] / max(shaken["bare"], 1e-12),
         }  # fmt: skip
-
-
-def best_frame(frames: Iterator[Frame], linker: Callable[[], track.Linker]) -> tuple[np.ndarray, float]:
-    """The most frontal face, the larger the better, cut out as a photo uint8 [P, P, 3] RGB; its time in seconds.
-
-    Raises:
-        BadOption: there is no face.
-    """
-    best = None
-    for frame, faces in steady(track.follow(frames, linker())):
-        for face in faces:
-            scale, rotation, _ = fit_pose(CANONICAL[UPPER], face.landmarks[UPPER])
-            rank = rotation[2, 2] * scale
-            if best is None or rank > best[0]:
-                best = (rank, frame, face)
-    if best is None:
-        raise BadOption("no face in the first second; give clips that begin with a bare face, or --reference PHOTO")
-    _, frame, face = best
-    size = int(np.clip(3 * best[0], 128, 1024))
-    photo = sample(frame, align(face.landmarks, size, span=3.0), size).round().clip(0, 255).astype(np.uint8)
-    return photo, frame.time_seconds
 
 
 def score(clip: Path, options: Options, *, photo: Path | None, seconds: float, folder: Path) -> Meter:

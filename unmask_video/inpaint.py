@@ -8,6 +8,7 @@ from that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -22,6 +23,12 @@ SPILL = 0.016
 """How far light and blur carry a mask's colour past its edge, in crop sides."""
 ALIKE = 0.4
 """Skin is where the frame's and the photo's colours have the same ratio, up to this (logarithm)."""
+FINE = 1.2
+"""Sigma in pixels of the blur that takes the finest detail away."""
+KEPT = 1 - 1 / (np.pi * FINE**2) + 1 / (4 * np.pi * FINE**2)
+"""Share of white noise's energy that is finest detail."""
+FAINT = 1.0
+"""Grain below this, in levels of 255, is not seen."""
 SEEDS = [9, 8, 168, 6, 197, 122, 351, 117, 346, 118, 347, 100, 329]
 """FaceMesh points that are skin in every frame, as far as the mask leaves them free: brow, bridge, below the eyes."""
 FEATURES = (
@@ -47,7 +54,7 @@ def by_network(network: FillNetwork) -> Fill:
             given["reference"] = cv2.resize(guide.photo, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
         # Planes can hold colours that no screen shows, and no network has seen.
         face = network.run({name: given[name].clip(0, 255).transpose(2, 0, 1)[None] for name in network.inputs})
-        return Patch(face[0].transpose(1, 2, 0), hidden, crop.crop_to_frame)
+        return Patch(face[0].transpose(1, 2, 0), hidden, crop.crop_to_frame, patch.grain if patch else 0.0)
 
     return fill
 
@@ -61,7 +68,7 @@ def tps(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
     around = diffuse(crop.image, (1 - hidden) * (1 - guide.face))
     own = np.maximum(guide.face, guide.near * skin_like(photo, guide.face))
     image = around + (photo - around) * own[..., None]
-    return Patch(image, hidden, crop.crop_to_frame)
+    return Patch(image, hidden, crop.crop_to_frame, grain(crop.image, skin))
 
 
 def skin_like(photo: np.ndarray, face: np.ndarray) -> np.ndarray:
@@ -173,8 +180,28 @@ def match_sharpness(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray) -> n
 
 def detail(level: np.ndarray, weight: np.ndarray) -> float:
     """Energy of the finest detail of grey [S, S], relative to its brightness."""
-    fine = np.abs(level - cv2.GaussianBlur(level, (0, 0), 1.2))
-    return float((fine * weight).sum() / max((level * weight).sum(), 1e-6))
+    return float((np.abs(finest(level)) * weight).sum() / max((level * weight).sum(), 1e-6))
+
+
+def finest(level: np.ndarray) -> np.ndarray:
+    """What of grey [S, S] a small blur takes away."""
+    return level - cv2.GaussianBlur(level, (0, 0), FINE)
+
+
+def grain(frame: np.ndarray, skin: np.ndarray) -> float:
+    """Standard deviation of the skin's finest detail, by its median, which hairs and edges do not move."""
+    seen = skin > 0.5
+    return float(1.48 * np.median(np.abs(finest(grey(frame))[seen]))) if seen.sum() >= 200 else 0.0
+
+
+def grained(patch: Patch, seed: int) -> Patch:
+    """The patch with noise where it is smoother than the frame's skin: what blending and plain surroundings lack."""
+    if patch.grain < FAINT:
+        return patch
+    found = cv2.GaussianBlur(finest(grey(patch.image)) ** 2, (0, 0), patch.alpha.shape[0] / 64)
+    missing = np.sqrt(np.maximum(patch.grain**2 - found, 0) / KEPT)
+    noise = np.random.default_rng(seed).standard_normal(missing.shape, np.float32)
+    return replace(patch, image=patch.image + (noise * missing)[..., None])
 
 
 def diffuse(image: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -124,7 +124,7 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Iterator[Frame
     filled = fill(tally.count(matched), tools)
     for frame, patches in smooth.smooth(filled):
         tally.frames += 1
-        yield warp.paste(frame, patches)
+        yield warp.paste(frame, [inpaint.grained(patch, tally.frames) for patch in patches])
 
 
 def fill(matched: Iterable[Matched], tools: Tools) -> Iterator[smooth.Filled]:
