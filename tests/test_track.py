@@ -192,6 +192,21 @@ def test_landmarks_keep_up_with_a_turn() -> None:
     assert max(np.abs(f - p).max() for f, p in zip(found, path, strict=True)) < 0.5
 
 
+@pytest.mark.parametrize("part", [slice(0, 468), slice(0, 150)])
+def test_a_frame_that_strays_is_not_believed(part: slice) -> None:
+    rng = np.random.default_rng(2)
+    seen = [walk(k) + rng.normal(0, 0.4, SHAPE.shape) for k in range(40)]
+    seen[20][part] += 0.1 * np.ptp(SHAPE[:, 1])
+    found = smoothed(seen)
+    assert max(np.abs(found[k] - walk(k))[:, :2].mean() for k in range(10, 30)) < 0.5, "a twentieth of it"
+
+
+def test_a_jump_that_lasts_is_believed_at_once() -> None:
+    away = 0.1 * np.ptp(SHAPE[:, 1])
+    found = smoothed([SHAPE + [away * (k >= 20), 0, 0] for k in range(40)])
+    assert np.abs(found[19] - SHAPE).max() < away / 3 and np.abs(found[21] - SHAPE - [away, 0, 0]).max() < away / 3
+
+
 @pytest.mark.parametrize("gap", [1, 4, steady.GAP])
 def test_gaps_are_bridged(gap: int) -> None:
     missing = range(20, 20 + gap)
@@ -214,7 +229,7 @@ def test_films_of_any_length_drain(count: int, window: int) -> None:
 
 def test_unsure_landmarks_count_less() -> None:
     frames, after = list(World([]).frames(31)), {}
-    wrong = np.random.default_rng(2).normal(0, 3, SHAPE.shape)
+    wrong = np.random.default_rng(2).normal(0, 1, SHAPE.shape)
     for score in (0.99, 0.2):
         faces = [[Face(0, SHAPE + wrong * (k == 15), score if k == 15 else 0.99)] for k in range(31)]
         found = list(steady.steady(zip(frames, faces, strict=True)))

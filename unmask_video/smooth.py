@@ -14,7 +14,7 @@ from unmask_video.picture import grey
 
 SIZE = 128
 """Pixels at which flow is measured."""
-SHARE = 0.6
+SHARE = 0.8
 """Most that the carried patch contributes."""
 AGREE_PX = 1.0
 """Forward and backward flow that differ by this much (px at 128) are half believed."""
@@ -58,7 +58,7 @@ def blend(now: Patch, before: Patch, flow: np.ndarray, agree: np.ndarray, share:
         )
     scale = size / flow.shape[0]
     there = grid(size) + cv2.resize(flow, (size, size)) * scale
-    carried = cv2.remap(before.image, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    carried = cv2.remap(before.image, there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     known = cv2.remap(before.alpha, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     apart = cv2.GaussianBlur(grey(np.abs(carried - now.image)), (0, 0), size / 64)
     weight = share * cv2.resize(agree, (size, size)) * known / (1 + (apart / AGREE_LEVEL) ** 2)

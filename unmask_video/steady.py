@@ -12,6 +12,8 @@ from unmask_video.frame import Frame
 
 SURE = 0.5
 """Least score of landmarks that are believed in full."""
+STRAY = 4
+"""Standard deviations of noise beyond which a frame may be an outlier."""
 GAP = 10
 """Frames without landmarks that are bridged within a track."""
 WINDOW = 15
@@ -42,6 +44,8 @@ class LandmarkFilter:
 
     def add(self, face: Face | None) -> None:
         """The next frame's face, or None where it is missing; an unsure one counts less."""
+        if face is not None and self.strayed(face.landmarks.ravel()):
+            self.filtered[-1] = self.foreseen[-1]
         state, spread = self.filtered[-1]
         state, spread = self.STEP @ state, self.STEP @ spread @ self.STEP.T + self.drive
         self.foreseen.append((state, spread))
@@ -58,6 +62,12 @@ class LandmarkFilter:
             state = state + gain * surprise
             spread = spread - gain @ spread[:1]
         self.filtered.append((state, spread))
+
+    def strayed(self, points: np.ndarray) -> bool:
+        """Whether the last frame was an outlier (a hand, a blink, a blur): these points [N] go on as if it had not been."""
+        missed = lambda state: np.square(points - (self.STEP @ state)[0]).mean()  # noqa: E731
+        with_it = missed(self.filtered[-1][0])
+        return with_it > STRAY**2 * self.noise and with_it > 4 * missed(self.foreseen[-1][0])
 
     def smooth(self, index: int) -> np.ndarray:
         """Landmarks [468, 3] of frame `index`, seen from all frames up to the last measured one."""
