@@ -173,7 +173,8 @@ def test_green_is_painted_in_the_hole_and_nowhere_else(folder: Path, monkeypatch
         for patch in patches:
             full = cv2.erode(np.uint8(opacity(patch, before, before.planes[0]) > 0.999), np.ones((5, 5))) > 0
             painted += full.sum()
-            assert np.abs(thumbnail(after, 256)[full] - np.float32(GREEN)).max() <= 4, "and in front of it nothing is left"
+            apart = np.abs(thumbnail(after, 256)[full] - np.float32(GREEN))
+            assert apart.mean() <= 4 and apart.max() <= 20, "and in front of it nothing is left, but for the film's grain"
     assert painted > COUNT * 1000
 
 

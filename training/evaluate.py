@@ -95,7 +95,9 @@ def filled(fill: Fill, case: Case, mask: Mask) -> np.ndarray:
     """The crop with its face filled as the product pastes it: float32 [S, S, 3] in 0..255."""
     image = case.crop.image
     if mask.present:
-        patch = inpaint.grained(fill(case.crop, mask, case.guide), 0)
+        patch = fill(case.crop, mask, case.guide)
+        if fill not in FLOORS.values():
+            patch = inpaint.grained(inpaint.matched(patch, case.crop, case.guide), 0)
         image = image + (patch.image - image) * patch.alpha[..., None]
     return image.clip(0, 255)
 

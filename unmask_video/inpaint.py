@@ -25,6 +25,12 @@ ALIKE = 0.4
 """Skin is where the frame's and the photo's colours have the same ratio, up to this (logarithm)."""
 FINE = 1.2
 """Sigma in pixels of the blur that takes the finest detail away."""
+PLACES = 64
+"""Places across the crop at which colours are compared."""
+BESIDE, FADING = 1.5, 4.0
+"""How far from the hole's edge colours are compared, and how far the difference reaches into it, in places of `PLACES`."""
+APART = 64.0
+"""Colours that differ by more, of 255, are not the same skin in another light."""
 KEPT = 1 - 1 / (np.pi * FINE**2) + 1 / (4 * np.pi * FINE**2)
 """Share of white noise's energy that is finest detail."""
 FAINT = 1.0
@@ -54,7 +60,7 @@ def by_network(network: FillNetwork) -> Fill:
             given["reference"] = cv2.resize(guide.photo, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
         # Planes can hold colours that no screen shows, and no network has seen.
         face = network.run({name: given[name].clip(0, 255).transpose(2, 0, 1)[None] for name in network.inputs})
-        return Patch(face[0].transpose(1, 2, 0), hidden, crop.crop_to_frame, patch.grain if patch else 0.0)
+        return Patch(face[0].transpose(1, 2, 0), hidden, crop.crop_to_frame)
 
     return fill
 
@@ -68,7 +74,7 @@ def tps(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
     around = diffuse(crop.image, (1 - hidden) * (1 - guide.face))
     own = np.maximum(guide.face, guide.near * skin_like(photo, guide.face))
     image = around + (photo - around) * own[..., None]
-    return Patch(image, hidden, crop.crop_to_frame, grain(crop.image, skin))
+    return Patch(image, hidden, crop.crop_to_frame)
 
 
 def skin_like(photo: np.ndarray, face: np.ndarray) -> np.ndarray:
@@ -101,16 +107,15 @@ def hole(mask: Mask, size: int) -> np.ndarray:
     return np.where(soft < 0.02, 0, soft).astype(np.float32)
 
 
-def visible_skin(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """How much each pixel tells about the skin's light, float32 [size, size] in 0..1."""
+def visible_skin(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray, *, near: bool = False) -> np.ndarray:
+    """How much each pixel tells about the skin's light, float32 [size, size] in 0..1; `near`: right up to the hole."""
     size = face.shape[0]
     features = np.zeros((size, size), np.uint8)
     for ring in FEATURES:
         cv2.fillPoly(features, [landmarks[ring, :2].round().astype(np.int32)], 1)
-    margin = np.ones((size // 32 * 2 + 1,) * 2, np.uint8)
-    beside = cv2.dilate((hidden > 0).astype(np.uint8), margin[: size // 64 * 2 + 1, : size // 64 * 2 + 1])
-    inside = cv2.erode(face, margin)
-    return inside * (1 - cv2.dilate(features, margin)) * (1 - beside)
+    wide, narrow = (np.ones((size // part * 2 + 1,) * 2, np.uint8) for part in (32, 64))
+    margin, beside = (narrow, hidden > 0) if near else (wide, cv2.dilate((hidden > 0).astype(np.uint8), narrow))
+    return cv2.erode(face, margin) * (1 - cv2.dilate(features, margin)) * (1 - beside)
 
 
 def near(points: np.ndarray, size: int) -> np.ndarray:
@@ -188,6 +193,40 @@ def finest(level: np.ndarray) -> np.ndarray:
     return level - cv2.GaussianBlur(level, (0, 0), FINE)
 
 
+def matched(patch: Patch, crop: FaceCrop, guide: Guide) -> Patch:
+    """A fill with the colours of the skin beside it, and the grain of the frame's skin told."""
+    beside = visible_skin(crop.landmarks, guide.face, patch.alpha, near=True)
+    own = (patch.alpha > 0.98) * guide.face
+    image = patch.image.clip(0, 255)
+    image += seam(crop.image, beside, image, own)
+    return replace(patch, image=image, grain=grain(crop.image, visible_skin(crop.landmarks, guide.face, patch.alpha)))
+
+
+def seam(frame: np.ndarray, skin: np.ndarray, fill: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """What a fill [S, S, 3] lacks of the frame's colours [S, S, 3] where both meet, fading inwards: float32 [S, S, 3].
+
+    Args:
+        skin: float32 [S, S], where the frame shows skin.
+        own: float32 [S, S], where the fill is skin.
+    """
+    (outside, known), (inside, filled) = (_beside(*pair) for pair in ((frame, skin), (fill, own)))
+    lacks = outside - inside
+    met = np.clip((np.minimum(known, filled) - 0.03) / 0.1, 0, 1)
+    met[np.abs(lacks).max(2) > APART] = 0
+    lacks = diffuse(lacks, met)
+    fading = np.clip(5 * cv2.GaussianBlur(met, (0, 0), FADING), 0, 1)
+    return cv2.resize(lacks * fading[..., None], skin.shape, interpolation=cv2.INTER_CUBIC)
+
+
+def _beside(picture: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean colour about each place, float32 [PLACES, PLACES, 3], and how much of it is known, [PLACES, PLACES]."""
+    small = lambda a: cv2.resize(a, (PLACES, PLACES), interpolation=cv2.INTER_AREA)  # noqa: E731
+    whole = (small(weight) > 0.98).astype(np.float32)
+    known = cv2.GaussianBlur(whole, (0, 0), BESIDE)
+    colour = cv2.GaussianBlur(small(picture) * whole[..., None], (0, 0), BESIDE)
+    return colour / np.maximum(known, 1e-4)[..., None], known
+
+
 def grain(frame: np.ndarray, skin: np.ndarray) -> float:
     """Standard deviation of the skin's finest detail, by its median, which hairs and edges do not move."""
     seen = skin > 0.5
@@ -198,7 +237,8 @@ def grained(patch: Patch, seed: int) -> Patch:
     """The patch with noise where it is smoother than the frame's skin: what blending and plain surroundings lack."""
     if patch.grain < FAINT:
         return patch
-    found = cv2.GaussianBlur(finest(grey(patch.image)) ** 2, (0, 0), patch.alpha.shape[0] / 64)
+    about = patch.alpha.shape[0] // 32 * 2 + 1
+    found = cv2.blur(finest(grey(patch.image)) ** 2, (about, about))
     missing = np.sqrt(np.maximum(patch.grain**2 - found, 0) / KEPT)
     noise = np.random.default_rng(seed).standard_normal(missing.shape, np.float32)
     return replace(patch, image=patch.image + (noise * missing)[..., None])
