@@ -71,7 +71,9 @@ def tps(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
     skin = visible_skin(crop.landmarks, guide.face, hidden)
     photo = match_sharpness(guide.image, crop.image, skin)
     photo = relight(photo, crop.image, skin, near(crop.landmarks[SEEDS, :2], crop.image.shape[0]))
-    around = diffuse(crop.image, (1 - hidden) * (1 - guide.face))
+    # What lies right beside the outline may still be lashes or cheek, and would be smeared over the background.
+    away = 1 - cv2.dilate(guide.face, np.ones((len(hidden) // 64 * 2 + 1,) * 2, np.uint8))
+    around = diffuse(crop.image, (1 - hidden) * away)
     own = np.maximum(guide.face, guide.near * skin_like(photo, guide.face))
     image = around + (photo - around) * own[..., None]
     return Patch(image, hidden, crop.crop_to_frame)
