@@ -19,7 +19,7 @@ from helpers import Film  # noqa: E402
 from small_recipes import tiny  # noqa: E402
 
 from training import evaluate_video, plots  # noqa: E402
-from training.clips import best_frame, drawn  # noqa: E402
+from training.clips import Shot, best_frame, drawn  # noqa: E402
 from unmask_video import picture  # noqa: E402
 from unmask_video.face import align  # noqa: E402
 
@@ -101,7 +101,7 @@ def test_what_is_left_out_changes_the_film_and_comes_back(clip: Path, tmp_path: 
         with evaluate_video.left_out(name):
             found.append(rows())
     assert found[0] == found[-1]
-    assert len({row["psnr"] for row in found}) == len(evaluate_video.WITHOUT) + 1
+    assert len({row["psnr"] for row in found}) == len(evaluate_video.WITHOUT), "all change it but grain, which it has none of"
 
 
 def test_bad_input_gets_a_sentence(clip: Path, tmp_path: Path) -> None:
@@ -118,6 +118,20 @@ def test_bad_input_gets_a_sentence(clip: Path, tmp_path: Path) -> None:
     text.write_text("no film")
     code, told = score(text)
     assert code and "Traceback" not in told and len(told.strip().splitlines()) <= 2
+
+
+def test_a_fill_shall_move_as_the_film_it_was_given() -> None:
+    texture = cv2.resize(portrait()[:, ::-1], (256, 256))
+    hole = np.zeros((256, 256), bool)
+    hole[100:200, 60:200] = True
+    spoken = np.where(hole[..., None], np.roll(texture, 3, 0), texture)
+    meter = evaluate_video.Meter(tools().measure, None)
+    meter.before = (0, Shot(picture.photo(texture), picture.photo(texture), []), picture.photo(texture), None)
+    still, spoken = texture.astype(np.float32), spoken.astype(np.float32)
+    told = meter.of_pair(spoken, still, still, hole, np.eye(2, 3))
+    assert told["warping_filled"] < 0.1 * told["warping_by_bare_filled"]
+    told = meter.of_pair(spoken, still, spoken, hole, np.eye(2, 3))
+    assert told["warping_by_bare_filled"] == told["warping_bare"] < 0.5 * told["warping_filled"]
 
 
 def test_the_most_frontal_face_becomes_the_photo() -> None:

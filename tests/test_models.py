@@ -165,6 +165,7 @@ def opacity(patch: Patch, frame: Frame, plane: np.ndarray) -> np.ndarray:
 
 def test_green_is_painted_in_the_hole_and_nowhere_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     painted = 0
+    monkeypatch.setattr(warp, "FAINT", 999.0)  # without the film's grain
     for before, after, patches in routed(str(paints_green(folder / "own.onnx")), folder, monkeypatch):
         for old, new in zip(before.planes, after.planes, strict=True):
             covered = sum((opacity(p, before, old) for p in patches), np.zeros(old.shape, np.float32))
@@ -173,8 +174,7 @@ def test_green_is_painted_in_the_hole_and_nowhere_else(folder: Path, monkeypatch
         for patch in patches:
             full = cv2.erode(np.uint8(opacity(patch, before, before.planes[0]) > 0.999), np.ones((5, 5))) > 0
             painted += full.sum()
-            apart = np.abs(thumbnail(after, 256)[full] - np.float32(GREEN))
-            assert apart.mean() <= 4 and apart.max() <= 20, "and in front of it nothing is left, but for the film's grain"
+            assert np.abs(thumbnail(after, 256)[full] - np.float32(GREEN)).max() <= 4, "and in front of it nothing is left"
     assert painted > COUNT * 1000
 
 

@@ -212,32 +212,6 @@ def test_a_bare_crop_has_no_hole() -> None:
     assert inpaint.hole(Mask(np.zeros((128, 128), np.float32), 0.1, False), 256).max() == 0
 
 
-@pytest.mark.parametrize(("wanted", "least", "most"), [(6.0, 5.0, 7.0), (2.0, 3.5, 4.5), (0.5, 3.5, 4.5), (0.0, 3.5, 4.5)])
-def test_grain_is_added_as_far_as_it_is_missing(wanted: float, least: float, most: float) -> None:
-    rng, all_of_it = np.random.default_rng(1), np.ones((256, 256), np.float32)
-    grainy = lambda s: (128 + s * rng.standard_normal((256, 256, 1))).astype(np.float32).repeat(3, 2)  # noqa: E731
-    goal = inpaint.grain(grainy(wanted), all_of_it)
-    patch = Patch(grainy(4.0), all_of_it, np.eye(2, 3), grain=goal)
-    first, again, next_one = (inpaint.grained(patch, seed).image for seed in (1, 1, 2))
-    assert least < first.std() < most, "never less than there was"
-    assert (first == again).all() and (first == next_one).all() == (wanted < 4), "the same film, but each frame its own"
-
-
-def test_a_fill_takes_on_the_colours_beside_it() -> None:
-    rows, fill = np.indices((256, 256))[0], np.full((256, 256, 3), 120, np.float32)
-    frame = fill + np.where(np.indices((256, 256))[1] < 128, 30, 0)[..., None].astype(np.float32)
-    skin, own = (rows < 120).astype(np.float32), (rows >= 128).astype(np.float32)
-    lacks = inpaint.seam(frame, skin, fill, own)
-    assert (np.abs(lacks[129:133, 20:100] - 30) < 4).all() and np.abs(lacks[129:, 160:]).max() < 4, "where it differs"
-    assert np.abs(lacks[200:]).max() < 1, "far from the seam it stays"
-    assert np.abs(inpaint.seam(frame + 100, skin, fill, own)).max() == 0, "another thing is no other light"
-    assert np.abs(inpaint.seam(frame, skin * 0, fill, own)).max() == 0
-
-
-def test_grain_is_not_guessed_where_no_skin_is_seen() -> None:
-    assert inpaint.grain(scene(), np.zeros((128, 128), np.float32)) == 0
-
-
 # --- over time ------------------------------------------------------------------------------------
 
 FLAT = np.full((128, 128, 3), 100, np.float32)

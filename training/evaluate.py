@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -80,24 +81,24 @@ def load_model(name: str, size: int) -> Model:
     Raises:
         BadOption: the file is no network that fills faces, or is made for crops of another size.
     """
-    if name in FLOORS or name == "tps":
-        return Model(FLOORS.get(name, inpaint.tps))
+    if name in FLOORS:
+        return Model(FLOORS[name])
+    if name == "tps":
+        return Model(partial(inpaint.painted, inpaint.tps))
     network = fill_network(name)
     if network.size not in (None, size):
         raise BadOption(f"the model {name} is made for crops of {network.size} px; give --size {network.size}")
     data = Path(name).read_bytes() if name.endswith(".onnx") else load_bytes(name)
     constants = onnx.load_model_from_string(data).graph.initializer
     numbers = [c for c in constants if c.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)]
-    return Model(inpaint.by_network(network), sum(int(np.prod(c.dims)) for c in numbers), len(data))
+    return Model(partial(inpaint.painted, inpaint.by_network(network)), sum(int(np.prod(c.dims)) for c in numbers), len(data))
 
 
 def filled(fill: Fill, case: Case, mask: Mask) -> np.ndarray:
-    """The crop with its face filled as the product pastes it: float32 [S, S, 3] in 0..255."""
+    """The crop with its face filled as the product pastes it, without grain: float32 [S, S, 3] in 0..255."""
     image = case.crop.image
     if mask.present:
         patch = fill(case.crop, mask, case.guide)
-        if fill not in FLOORS.values():
-            patch = inpaint.grained(inpaint.matched(patch, case.crop, case.guide), 0)
         image = image + (patch.image - image) * patch.alpha[..., None]
     return image.clip(0, 255)
 

@@ -51,19 +51,22 @@ WITHOUT: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "pose": lambda: mock.patch("unmask_video.warp.place", lambda shape, seen: (seen, np.ones(len(seen), bool))),
     "blend": lambda: mock.patch("unmask_video.smooth.smooth", partial(smooth.smooth, share=0.0)),
     "relight": lambda: mock.patch("unmask_video.inpaint.relight", lambda photo, *_: photo),
+    "seam": lambda: mock.patch("unmask_video.inpaint.seam_colours", lambda frame, *_: np.zeros_like(frame)),
+    "grain": lambda: mock.patch("unmask_video.warp.grain", lambda *_: 0.0),
 }
-"""What can be left out, to see what it is good for: smoothed landmarks, the photo's own shape, blending, relighting.
+"""What can be left out, to see what it is good for: smoothed landmarks, the photo's own shape, blending, relighting,
+colours taken on at the seam, grain.
 
 Only the product's route is changed: masks are drawn, and photos chosen, by names that were imported before."""
 COLUMNS = {
     "psnr": ("PSNR hole", 2), "ssim": ("SSIM hole", 4), "lpips": ("LPIPS-Alex hole", 4), "identity": ("identity mean", 3),
     "identity_spread": ("identity spread", 3), "neighbours": ("identity neighbours", 3),
-    "warping": ("warping ratio", 2), "speech": ("by bare flow", 2), "tlpips": ("tLPIPS", 4),
+    "warping": ("warping ratio", 2), "warping_by_bare": ("warping, bare flow", 2), "tlpips": ("tLPIPS", 4),
     "jitter": ("jitter ratio", 2), "seam": ("seam ratio", 2),
     "guess": ("points by guess", 2), "shape": ("points by shape", 2),
 }  # fmt: skip
 """By key: the column's title, and its decimals. Ratios are to the bare film, whose own flow counts its speech, which
-a fill cannot have: "by bare flow" charges it with that. The last two are how far the hidden
+a fill cannot have: "bare flow" charges it with that. The last two are how far the hidden
 landmarks lie from the bare frame's, in pixels of `SIZE`: FaceMesh's guess on the masked frame, and the photo's shape."""
 CURVES = ("psnr", "lpips", "identity", "warping_filled", "tlpips")
 """What `--plot` shows over time."""
@@ -138,7 +141,7 @@ class Meter:
         return {
             "warping_bare": temporal.warping_error(bare, truth, speech, hole),
             "warping_filled": temporal.warping_error(earlier, got, source, hole),
-            "speech_filled": temporal.warping_error(earlier, got, speech, hole),
+            "warping_by_bare_filled": temporal.warping_error(earlier, got, speech, hole),
             "tlpips": abs(changes[1] - changes[0]),
         }
 
@@ -155,7 +158,7 @@ class Meter:
         shaken = {name: temporal.jitter(points) for name, points in self.points.items()}
         return plain | {
             "identity_spread": float(np.std([f["identity"] for f in self.frames])), "warping": over("warping"),
-            "speech": mean("speech_filled") / max(mean("warping_bare"), 1e-12),
+            "warping_by_bare": mean("warping_by_bare_filled") / max(mean("warping_bare"), 1e-12),
             "seam": over("seam"), "jitter": shaken["filled"] / max(shaken["bare"], 1e-12),
         }  # fmt: skip
 

@@ -19,7 +19,7 @@ RING = 6
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """How the bare film moves between two frames."""
+    """How a film moves between two frames."""
 
     flow: np.ndarray
     """float32 [S, S, 2] in pixels: what is at a place of the earlier frame is at place plus flow in the later one."""

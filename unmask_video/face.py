@@ -137,8 +137,8 @@ class Patch:
     """float32 [S, S], 0: the frame stays, 1: `image` replaces it."""
     crop_to_frame: np.ndarray
     """float64 [2, 3]: crop pixels to frame pixels."""
-    grain: float = 0.0
-    """Standard deviation of the finest detail of the skin that the frame shows, 0..255; 0: not known."""
+    skin: np.ndarray | None = None
+    """float32 [S, S] in 0..1: where the frame shows skin, whose grain `image` shall have; None: it shall not."""
 
 
 def direction(landmarks: np.ndarray) -> np.ndarray:

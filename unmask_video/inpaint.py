@@ -2,7 +2,7 @@
 
 The model `tps` has no network. Its reference photo, warped by `warp.guide`, gets the light and colour of the
 frame's visible skin; where a mask reaches past the face, the picture around it is carried in. Networks start
-from that.
+from that. Whatever painted the fill, it then takes on the colours of the skin right beside it, and the film's grain.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from unmask_video.face import FaceCrop, Guide, Mask, Patch
-from unmask_video.picture import grey
+from unmask_video.picture import finest, grey
 from unmask_video.runtime import FillNetwork
 
 Fill = Callable[[FaceCrop, Mask, Guide], Patch]
@@ -23,18 +23,10 @@ SPILL = 0.016
 """How far light and blur carry a mask's colour past its edge, in crop sides."""
 ALIKE = 0.4
 """Skin is where the frame's and the photo's colours have the same ratio, up to this (logarithm)."""
-FINE = 1.2
-"""Sigma in pixels of the blur that takes the finest detail away."""
 PLACES = 64
 """Places across the crop at which colours are compared."""
 BESIDE, FADING = 1.5, 4.0
 """How far from the hole's edge colours are compared, and how far the difference reaches into it, in places of `PLACES`."""
-APART = 64.0
-"""Colours that differ by more, of 255, are not the same skin in another light."""
-KEPT = 1 - 1 / (np.pi * FINE**2) + 1 / (4 * np.pi * FINE**2)
-"""Share of white noise's energy that is finest detail."""
-FAINT = 1.0
-"""Grain below this, in levels of 255, is not seen."""
 SEEDS = [9, 8, 168, 6, 197, 122, 351, 117, 346, 118, 347, 100, 329]
 """FaceMesh points that are skin in every frame, as far as the mask leaves them free: brow, bridge, below the eyes."""
 FEATURES = (
@@ -68,11 +60,11 @@ def by_network(network: FillNetwork) -> Fill:
 def tps(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
     """What to paint over a masked face, without any network."""
     hidden = hole(mask, crop.image.shape[0])
-    skin = visible_skin(crop.landmarks, guide.face, hidden)
+    skin = well_inside(crop.landmarks, guide.face, hidden)
     photo = match_sharpness(guide.image, crop.image, skin)
     photo = relight(photo, crop.image, skin, near(crop.landmarks[SEEDS, :2], crop.image.shape[0]))
     # What lies right beside the outline may still be lashes or cheek, and would be smeared over the background.
-    away = 1 - cv2.dilate(guide.face, np.ones((len(hidden) // 64 * 2 + 1,) * 2, np.uint8))
+    away = 1 - cv2.dilate(guide.face, square(len(hidden) // 64))
     around = diffuse(crop.image, (1 - hidden) * away)
     own = np.maximum(guide.face, guide.near * skin_like(photo, guide.face))
     image = around + (photo - around) * own[..., None]
@@ -109,15 +101,29 @@ def hole(mask: Mask, size: int) -> np.ndarray:
     return np.where(soft < 0.02, 0, soft).astype(np.float32)
 
 
-def visible_skin(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray, *, near: bool = False) -> np.ndarray:
-    """How much each pixel tells about the skin's light, float32 [size, size] in 0..1; `near`: right up to the hole."""
-    size = face.shape[0]
+def well_inside(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Visible skin that tells about its light: away from the outline, and from what a mask throws on it."""
+    return visible_skin(landmarks, face, hidden, margin=len(face) // 32, gap=len(face) // 64)
+
+
+def visible_skin(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray, *, margin: int, gap: int) -> np.ndarray:
+    """How far each pixel shows skin, float32 [size, size] in 0..1.
+
+    Args:
+        margin: pixels from the outline, eyes and brows that do not count.
+        gap: pixels from the hole that do not count.
+    """
+    size = len(face)
     features = np.zeros((size, size), np.uint8)
     for ring in FEATURES:
         cv2.fillPoly(features, [landmarks[ring, :2].round().astype(np.int32)], 1)
-    wide, narrow = (np.ones((size // part * 2 + 1,) * 2, np.uint8) for part in (32, 64))
-    margin, beside = (narrow, hidden > 0) if near else (wide, cv2.dilate((hidden > 0).astype(np.uint8), narrow))
-    return cv2.erode(face, margin) * (1 - cv2.dilate(features, margin)) * (1 - beside)
+    beside = cv2.dilate((hidden > 0).astype(np.uint8), square(gap))
+    return cv2.erode(face, square(margin)) * (1 - cv2.dilate(features, square(margin))) * (1 - beside)
+
+
+def square(reach: int) -> np.ndarray:
+    """Kernel that reaches so many pixels to each side."""
+    return np.ones((2 * reach + 1,) * 2, np.uint8)
 
 
 def near(points: np.ndarray, size: int) -> np.ndarray:
@@ -190,21 +196,22 @@ def detail(level: np.ndarray, weight: np.ndarray) -> float:
     return float((np.abs(finest(level)) * weight).sum() / max((level * weight).sum(), 1e-6))
 
 
-def finest(level: np.ndarray) -> np.ndarray:
-    """What of grey [S, S] a small blur takes away."""
-    return level - cv2.GaussianBlur(level, (0, 0), FINE)
+def painted(fill: Fill, crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
+    """A fill, in tone with the frame."""
+    return toned(fill(crop, mask, guide), crop, guide)
 
 
-def matched(patch: Patch, crop: FaceCrop, guide: Guide) -> Patch:
-    """A fill with the colours of the skin beside it, and the grain of the frame's skin told."""
-    beside = visible_skin(crop.landmarks, guide.face, patch.alpha, near=True)
-    own = (patch.alpha > 0.98) * guide.face
+def toned(patch: Patch, crop: FaceCrop, guide: Guide) -> Patch:
+    """A fill with the colours of the skin beside it; it is told where there is skin whose grain it shall have."""
+    place = crop.landmarks, guide.face, patch.alpha
+    beside = visible_skin(*place, margin=len(guide.face) // 64, gap=0)
+    # A network's picture is within 0..255 already; that of the model `tps` may not be.
     image = patch.image.clip(0, 255)
-    image += seam(crop.image, beside, image, own)
-    return replace(patch, image=image, grain=grain(crop.image, visible_skin(crop.landmarks, guide.face, patch.alpha)))
+    image += seam_colours(crop.image, beside, image, (patch.alpha > 0.98) * guide.face)
+    return replace(patch, image=image, skin=well_inside(*place))
 
 
-def seam(frame: np.ndarray, skin: np.ndarray, fill: np.ndarray, own: np.ndarray) -> np.ndarray:
+def seam_colours(frame: np.ndarray, skin: np.ndarray, fill: np.ndarray, own: np.ndarray) -> np.ndarray:
     """What a fill [S, S, 3] lacks of the frame's colours [S, S, 3] where both meet, fading inwards: float32 [S, S, 3].
 
     Args:
@@ -212,10 +219,11 @@ def seam(frame: np.ndarray, skin: np.ndarray, fill: np.ndarray, own: np.ndarray)
         own: float32 [S, S], where the fill is skin.
     """
     (outside, known), (inside, filled) = (_beside(*pair) for pair in ((frame, skin), (fill, own)))
-    lacks = outside - inside
     met = np.clip((np.minimum(known, filled) - 0.03) / 0.1, 0, 1)
-    met[np.abs(lacks).max(2) > APART] = 0
-    lacks = diffuse(lacks, met)
+    # Hair and straps are no skin in another light. Softly, or a frame's noise would switch it on and off.
+    apart = np.abs(np.log(np.maximum(outside, 1) / np.maximum(inside, 1))).max(2)
+    met *= np.clip(2 - apart / ALIKE, 0, 1)
+    lacks = diffuse(outside - inside, met)
     fading = np.clip(5 * cv2.GaussianBlur(met, (0, 0), FADING), 0, 1)
     return cv2.resize(lacks * fading[..., None], skin.shape, interpolation=cv2.INTER_CUBIC)
 
@@ -227,23 +235,6 @@ def _beside(picture: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
     known = cv2.GaussianBlur(whole, (0, 0), BESIDE)
     colour = cv2.GaussianBlur(small(picture) * whole[..., None], (0, 0), BESIDE)
     return colour / np.maximum(known, 1e-4)[..., None], known
-
-
-def grain(frame: np.ndarray, skin: np.ndarray) -> float:
-    """Standard deviation of the skin's finest detail, by its median, which hairs and edges do not move."""
-    seen = skin > 0.5
-    return float(1.48 * np.median(np.abs(finest(grey(frame))[seen]))) if seen.sum() >= 200 else 0.0
-
-
-def grained(patch: Patch, seed: int) -> Patch:
-    """The patch with noise where it is smoother than the frame's skin: what blending and plain surroundings lack."""
-    if patch.grain < FAINT:
-        return patch
-    about = patch.alpha.shape[0] // 32 * 2 + 1
-    found = cv2.blur(finest(grey(patch.image)) ** 2, (about, about))
-    missing = np.sqrt(np.maximum(patch.grain**2 - found, 0) / KEPT)
-    noise = np.random.default_rng(seed).standard_normal(missing.shape, np.float32)
-    return replace(patch, image=patch.image + (noise * missing)[..., None])
 
 
 def diffuse(image: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from unmask_video.geometry import index_map, scale_of, scaled
 
 CUT = 0.5
 """Frames of two shots correlate less than this. Measured at 32 x 32: cuts at most .26, a hand before the lens .65."""
+FINE = 1.2
+"""Sigma in pixels of the blur that takes the finest detail away."""
 FAINT = 2.0
 """Mean change, 0..255, that is none: dark frames hold little but noise."""
 
@@ -99,6 +101,11 @@ def photo(rgb: np.ndarray) -> Frame:
 def grey(picture: np.ndarray) -> np.ndarray:
     """Mean of the colours of float32 [h, w, 3]: [h, w]. NumPy's own mean over a short last axis is ten times slower."""
     return cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32))
+
+
+def finest(level: np.ndarray) -> np.ndarray:
+    """What of a level [h, w] a small blur takes away."""
+    return level - cv2.GaussianBlur(level, (0, 0), FINE)
 
 
 def small_grey(frame: Frame) -> np.ndarray:

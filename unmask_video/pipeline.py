@@ -124,7 +124,7 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Iterator[Frame
     filled = fill(tally.count(matched), tools)
     for frame, patches in smooth.smooth(filled):
         tally.frames += 1
-        yield warp.paste(frame, [inpaint.grained(patch, tally.frames) for patch in patches])
+        yield warp.paste(frame, patches)
 
 
 def fill(matched: Iterable[Matched], tools: Tools) -> Iterator[smooth.Filled]:
@@ -140,11 +140,9 @@ def fill(matched: Iterable[Matched], tools: Tools) -> Iterator[smooth.Filled]:
 
 def mixed(crop: FaceCrop, mask: Mask, photos: Photos, fill: inpaint.Fill) -> Patch:
     """What the photos make of a face, by their shares, as far as it shows."""
-    guides = [warp.guide(crop, photo) for photo, _ in photos]
-    patches = [fill(crop, mask, guide) for guide in guides]
-    image = sum(patch.image * np.float32(share) for patch, (_, share) in zip(patches, photos, strict=True))
-    patch = inpaint.matched(replace(patches[0], image=image), crop, guides[0])
-    return replace(patch, alpha=patch.alpha * np.float32(mask.share))
+    patches = [(inpaint.painted(fill, crop, mask, warp.guide(crop, photo)), share) for photo, share in photos]
+    image = sum(patch.image * np.float32(share) for patch, share in patches)
+    return replace(patches[0][0], image=image, alpha=patches[0][0].alpha * np.float32(mask.share))
 
 
 def total_frames(info: VideoInfo, options: Options) -> int:

@@ -14,6 +14,8 @@ SURE = 0.5
 """Least score of landmarks that are believed in full."""
 STRAY = 4
 """Standard deviations of noise beyond which a frame may be an outlier."""
+CLEARLY = 4
+"""How much nearer, as a square, a frame must lie to what was foreseen without the one before it."""
 GAP = 10
 """Frames without landmarks that are bridged within a track."""
 WINDOW = 15
@@ -41,13 +43,16 @@ class LandmarkFilter:
         spread = np.diag([self.noise, (0.02 * size) ** 2])
         self.filtered = [(state, spread)]
         self.foreseen = [(state, spread)]
+        self.unmoved = (state, spread)
+        """What was foreseen of the last frame before it was seen."""
 
     def add(self, face: Face | None) -> None:
         """The next frame's face, or None where it is missing; an unsure one counts less."""
-        if face is not None and self.strayed(face.landmarks.ravel()):
-            self.filtered[-1] = self.foreseen[-1]
+        if face is not None and self.last_strayed(face.landmarks):
+            self.filtered[-1] = self.foreseen[-1] = self.unmoved
         state, spread = self.filtered[-1]
         state, spread = self.STEP @ state, self.STEP @ spread @ self.STEP.T + self.drive
+        self.unmoved = (state, spread)
         self.foreseen.append((state, spread))
         if face is not None:
             self.last = self.start + len(self.filtered)
@@ -63,11 +68,18 @@ class LandmarkFilter:
             spread = spread - gain @ spread[:1]
         self.filtered.append((state, spread))
 
-    def strayed(self, points: np.ndarray) -> bool:
-        """Whether the last frame was an outlier (a hand, a blink, a blur): these points [N] go on as if it had not been."""
-        missed = lambda state: np.square(points - (self.STEP @ state)[0]).mean()  # noqa: E731
-        with_it = missed(self.filtered[-1][0])
-        return with_it > STRAY**2 * self.noise and with_it > 4 * missed(self.foreseen[-1][0])
+    def last_strayed(self, points: np.ndarray) -> bool:
+        """Whether the last frame was an outlier (a hand, a blur): these landmarks [N, 3] go on as if it had not been.
+
+        Told by the shape alone: a camera that jolts, or a frame shown twice, moves all points alike, and is believed.
+        """
+
+        def missed(state: np.ndarray) -> float:
+            apart = points - (self.STEP @ state)[0].reshape(points.shape)
+            return float(apart.var(axis=0).mean())
+
+        with_it, without_it = missed(self.filtered[-1][0]), missed(self.unmoved[0])
+        return with_it > STRAY**2 * self.noise and with_it > CLEARLY * without_it
 
     def smooth(self, index: int) -> np.ndarray:
         """Landmarks [468, 3] of frame `index`, seen from all frames up to the last measured one."""

@@ -14,7 +14,7 @@ import numpy as np
 from unmask_video.face import CANONICAL, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert, scale_of, scaled
-from unmask_video.picture import plane_scale, resample, sample
+from unmask_video.picture import FINE, finest, plane_scale, resample, sample
 
 MIDLINE = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 164, 0, 11, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
 """FaceMesh indices from the forehead over the nose to the chin."""
@@ -31,6 +31,14 @@ HEAD = np.array([0.0, 0.0, 0.25])
 """Middle of the head on the canonical face; outwards from there is where a point of the face looks."""
 HORIZON = 0.2
 """Points that look further away from the camera (as a cosine) would fold the warp."""
+FAINT = 1.0
+"""Grain below this, in levels of 255, is not seen."""
+LEAST = 100
+"""Pixels of skin that tell its grain."""
+ABOUT = 9
+"""Side in pixels of the surroundings of a pixel that tell how much grain there is already."""
+KEPT = 1 - 1 / (np.pi * FINE**2) + 1 / (4 * np.pi * FINE**2)
+"""Share of white noise's energy that is finest detail."""
 GRID = 64
 """Places across the crop at which the spline is evaluated."""
 
@@ -151,27 +159,52 @@ def paste(frame: Frame, patches: list[Patch]) -> Frame:
         yuv = cv2.transform(patch.image, np.hstack([matrix, offset[:, None]]))
         for k, plane in enumerate(planes):
             crop_to_plane = scaled(patch.crop_to_frame, 1.0, plane_scale(frame, plane))
-            _blend(plane, yuv[..., k], patch.alpha, crop_to_plane)
+            # Colours have little grain of their own.
+            noise = grain(plane, patch.skin, crop_to_plane) if k == 0 and patch.skin is not None else 0.0
+            noise = noise if noise > FAINT * 2 ** (frame.colour.bits - 8) else 0.0
+            _blend(plane, yuv[..., k], patch.alpha, crop_to_plane, noise, np.random.default_rng(frame.index))
     return replace(frame, planes=tuple(planes))
 
 
-def _blend(plane: np.ndarray, values: np.ndarray, alpha: np.ndarray, crop_to_plane: np.ndarray) -> None:
-    """Blend one channel of a patch into a plane, within the patch's box only."""
-    rows, columns = np.nonzero(alpha > 0)
+def grain(plane: np.ndarray, skin: np.ndarray, crop_to_plane: np.ndarray) -> float:
+    """Standard deviation of the finest detail of a plane [h, w] where there is skin, float32 [S, S] of the crop; 0: unknown.
+
+    By its median, which hairs and edges do not move.
+    """
+    part, to_crop, box = _covered(plane, skin > 0.5, crop_to_plane)
+    if not part.size:
+        return 0.0
+    seen = resample(skin, to_crop, box, cv2.BORDER_CONSTANT) > 0.5
+    return float(1.48 * np.median(np.abs(finest(part.astype(np.float32))[seen]))) if seen.sum() >= LEAST else 0.0
+
+
+def _covered(plane: np.ndarray, where: np.ndarray, crop_to_plane: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """The part of a plane in which a region bool [S, S] of the crop lies, the affine from there to the crop, its size."""
+    rows, columns = np.nonzero(where)
     if not len(rows):
-        return
+        return plane[:0, :0], np.eye(2, 3), (0, 0)
     low, high = np.array([columns.min(), rows.min()]) - 1, np.array([columns.max(), rows.max()]) + 2
     corners = apply(crop_to_plane, np.array([[low[0], low[1]], [high[0], low[1]], [low[0], high[1]], [high[0], high[1]]]))
     x0, y0 = np.maximum(np.floor(corners.min(0)).astype(int), 0)
     x1, y1 = np.minimum(np.ceil(corners.max(0)).astype(int), plane.shape[::-1])
-    if x0 >= x1 or y0 >= y1:
+    part = plane[y0 : max(y0, y1), x0 : max(x0, x1)]
+    return part, invert(crop_to_plane - [[0, 0, x0], [0, 0, y0]]), part.shape[::-1]
+
+
+def _blend(
+    plane: np.ndarray, values: np.ndarray, alpha: np.ndarray, crop_to_plane: np.ndarray, noise: float,
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Blend one channel of a patch into a plane, within the patch's box only, with noise where it is smoother than that."""
+    part, to_crop, box = _covered(plane, alpha > 0, crop_to_plane)
+    if not part.size:
         return
-    to_crop = invert(crop_to_plane - [[0, 0, x0], [0, 0, y0]])
-    box = (int(x1 - x0), int(y1 - y0))
     # Colour under alpha 0 must not bleed in when shrinking, nor the crop's border be painted.
     opacity = resample(alpha, to_crop, box, cv2.BORDER_CONSTANT)
     colour = resample(values, to_crop, box)
-    part = plane[y0:y1, x0:x1]
     top = np.iinfo(plane.dtype).max
     mixed = part + (colour - part) * opacity
+    if noise:
+        found = cv2.blur(finest(mixed) ** 2, (ABOUT, ABOUT))
+        mixed += rng.standard_normal(part.shape, np.float32) * np.sqrt(np.maximum(noise**2 - found, 0) / KEPT) * opacity
     np.copyto(part, mixed.round().clip(0, top).astype(plane.dtype), where=opacity > 1 / 512)
