@@ -37,7 +37,7 @@ def test_a_fill_is_in_tone_with_the_frame() -> None:
     face = guide.face > 0.9
     before = np.abs(crop.image * 0.15).mean(2)
     assert apart[118:124][face[118:124]].mean() < 0.5 * before[118:124][face[118:124]].mean()
-    assert np.abs(found.image - crop.image * 0.85)[190:].max() < 1, "far from the seam it stays"
+    assert np.abs(found.image - (crop.image * 0.85).clip(0, 255))[180:].max() < 1, "far from the seam it stays"
 
 
 # --- grain ----------------------------------------------------------------------------------------
