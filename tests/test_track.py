@@ -118,6 +118,20 @@ def test_ids_stay_through_a_short_occlusion() -> None:
             assert list(faces) == [0] and np.allclose(faces[0], walk(index), atol=0.5)
 
 
+@pytest.mark.parametrize("pace", [2.0, 5.0, 9.0])
+def test_ids_stay_where_two_people_cross(pace: float) -> None:
+    front, back = (lambda k: (300 + pace * (k - 40), 200.0)), (lambda k: (300 - pace * (k - 40), 215.0))
+    seen_behind = lambda k: None if abs(front(k)[0] - back(k)[0]) < 0.6 * HEIGHT else back(k)  # noqa: E731
+    found = World([front, seen_behind]).followed(80)
+    apart = lambda place, who, index: np.linalg.norm(place - who(index))  # noqa: E731
+    first = {i: min((front, back), key=lambda who: apart(place, who, 0)) for i, place in found[0].items()}
+    assert len(set(first.values())) == 2
+    for index, faces in enumerate(found):
+        for track_id in first.keys() & faces if seen_behind(index) else ():
+            assert apart(faces[track_id], first[track_id], index) < HEIGHT / 10, f"frame {index}: an id went to the other"
+    assert len(found[-1]) == 2 and first.keys() & found[-1], "nobody is lost"
+
+
 def test_a_face_that_left_is_forgotten() -> None:
     found = World([between(0, 19, still(200)), between(60, 99, still(200))]).followed(80)
     assert not any(found[35:55]), "nothing is seen in an empty frame"
