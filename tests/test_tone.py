@@ -18,26 +18,27 @@ from unmask_video.picture import finest, photo, resample
 
 def test_a_fill_takes_on_the_colours_beside_it() -> None:
     rows, fill = np.indices((256, 256))[0], np.full((256, 256, 3), 120, np.float32)
-    frame = fill + np.where(np.indices((256, 256))[1] < 128, 30, 0)[..., None].astype(np.float32)
+    frame = fill + np.where(np.indices((256, 256))[1] < 128, 60, 0)[..., None].astype(np.float32)
     skin, own = (rows < 120).astype(np.float32), (rows >= 128).astype(np.float32)
     lacks = inpaint.seam_colours(frame, skin, fill, own)
-    assert (np.abs(lacks[129:133, 20:100] - 30) < 4).all() and np.abs(lacks[129:, 160:]).max() < 4, "where it differs"
+    assert (lacks[129:133, 20:100] > 40).all() and np.abs(lacks[129:, 160:]).max() < 4, "where it differs"
     assert np.abs(lacks[200:]).max() < 1, "far from the seam it stays"
-    for other in (frame * 2.5, frame * 0.3):
+    for other in (frame * 3, frame * 0.2):
         assert np.abs(inpaint.seam_colours(other, skin, fill, own)).max() == 0, "hair and straps are no other light"
     assert np.abs(inpaint.seam_colours(frame, skin * 0, fill, own)).max() == 0
+    assert np.abs(inpaint.seam_colours(fill + 8, skin, fill, own)).max() == 0, "a face has shades of its own"
 
 
 def test_a_fill_is_in_tone_with_the_frame() -> None:
     crop, alpha = warp.cut(photo(portrait()), Face(0, points(), 1.0), 256), np.zeros((256, 256), np.float32)
     alpha[116:] = 1  # from cheek to cheek, above the mouth
     guide = Guide(crop.image, warp.silhouette(crop.landmarks, 256), alpha * 0, crop.image.astype(np.uint8))
-    found = inpaint.toned(Patch(crop.image * 0.85, alpha, np.eye(2, 3)), crop, guide)
+    found = inpaint.toned(Patch(crop.image * 0.7, alpha, np.eye(2, 3)), crop, guide)
     apart = np.abs(found.image - crop.image).mean(2)
     face = guide.face > 0.9
-    before = np.abs(crop.image * 0.15).mean(2)
+    before = np.abs(crop.image * 0.3).mean(2)
     assert apart[118:124][face[118:124]].mean() < 0.5 * before[118:124][face[118:124]].mean()
-    assert np.abs(found.image - (crop.image * 0.85).clip(0, 255))[180:].max() < 1, "far from the seam it stays"
+    assert np.abs(found.image - (crop.image * 0.7).clip(0, 255))[180:].max() < 1, "far from the seam it stays"
 
 
 # --- grain ----------------------------------------------------------------------------------------

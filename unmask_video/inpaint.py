@@ -27,6 +27,8 @@ PLACES = 64
 """Places across the crop at which colours are compared."""
 BESIDE, FADING = 1.5, 4.0
 """How far from the hole's edge colours are compared, and how far the difference reaches into it, in places of `PLACES`."""
+SHADING = 20.0
+"""Difference of two colours, as a distance in RGB of 0..255, that needs no seam to be there."""
 SEEDS = [9, 8, 168, 6, 197, 122, 351, 117, 346, 118, 347, 100, 329]
 """FaceMesh points that are skin in every frame, as far as the mask leaves them free: brow, bridge, below the eyes."""
 FEATURES = (
@@ -223,7 +225,10 @@ def seam_colours(frame: np.ndarray, skin: np.ndarray, fill: np.ndarray, own: np.
     # Hair and straps are no skin in another light. Softly, or a frame's noise would switch it on and off.
     apart = np.abs(np.log(np.maximum(outside, 1) / np.maximum(inside, 1))).max(2)
     met *= np.clip(2 - apart / ALIKE, 0, 1)
-    lacks = diffuse(outside - inside, met)
+    lacks = outside - inside
+    # A little of it is the face's own shading, which the fill knows better than its neighbours do.
+    lacks *= np.maximum(1 - SHADING / np.maximum(np.linalg.norm(lacks, axis=2, keepdims=True), 1e-6), 0)
+    lacks = diffuse(lacks, met)
     fading = np.clip(5 * cv2.GaussianBlur(met, (0, 0), FADING), 0, 1)
     return cv2.resize(lacks * fading[..., None], skin.shape, interpolation=cv2.INTER_CUBIC)
 
