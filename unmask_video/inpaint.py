@@ -207,7 +207,7 @@ def toned(patch: Patch, crop: FaceCrop, guide: Guide) -> Patch:
     """A fill with the colours of the skin beside it; it is told where there is skin whose grain it shall have."""
     place = crop.landmarks, guide.face, patch.alpha
     beside = visible_skin(*place, margin=len(guide.face) // 64, gap=0)
-    # A network's picture is within 0..255 already; that of the model `tps` may not be.
+    # A fill may leave what colours can be, which would be taken for light that the frame lacks.
     image = patch.image.clip(0, 255)
     image += seam_colours(crop.image, beside, image, (patch.alpha > 0.98) * guide.face)
     return replace(patch, image=image, skin=well_inside(*place))
