@@ -49,10 +49,13 @@ class Swift(nn.Module):
         """face [B, 3, S, S], where black is -1 and white 1; flow [B, 2, V / 8, V / 8] in sides of the crop;
         light [B, 3, V / 8, V / 8], the offset.
         """
-        warped = to_net(warped)
-        flow, light = self.plan(torch.cat([to_net(image) * (1 - hidden), warped, hidden], dim=1))
+        flow, light = self.plan(self.seen(image, hidden, warped))
         size = image.shape[-1]
-        return {"face": move(warped, resize(flow, size)) + resize(light, size), "flow": flow, "light": light}
+        return {"face": move(to_net(warped), resize(flow, size)) + resize(light, size), "flow": flow, "light": light}
+
+    def seen(self, image: Tensor, hidden: Tensor, warped: Tensor) -> Tensor:
+        """What it looks at, [B, 7, S, S]: the face without the mask, the photo, and where the mask is."""
+        return torch.cat([to_net(image) * (1 - hidden), to_net(warped), hidden], dim=1)
 
     def plan(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """seen [B, 7, S, S] -> flow [B, 2, V / 8, V / 8] in sides of the crop, offset [B, 3, V / 8, V / 8]."""

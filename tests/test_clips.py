@@ -17,7 +17,8 @@ from unmask_video import BadReference, Options, decode, detect, identify, pipeli
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, iou
 from unmask_video.picture import photo, thumbnail
-from unmask_video.pipeline import Tools
+from unmask_video.smooth import Filled
+from unmask_video.tally import Tally
 
 CLIPS = ("corridor_charan", "dancer_dishadtu", "laptop_gituatu", "never_masked_yash", "nurse_dishadtu", "putting_on_916")
 OWN = ("never_masked_yash", "putting_on_916")
@@ -55,10 +56,10 @@ def filled(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[np.ndarray]]:
     noted: dict[int, list[np.ndarray]] = {}
     fill = pipeline.fill
 
-    def note(matched: Iterator, made: Tools) -> Iterator:
-        for frame, faces in fill(matched, made):
-            noted[frame.index] = [boxes(apply(c.crop_to_frame, c.landmarks[:, :2])) for _, c, _ in faces]
-            yield frame, faces
+    def note(*given: object, **named: object) -> Filled:
+        frame, faces = fill(*given, **named)
+        noted[frame.index] = [boxes(apply(c.crop_to_frame, c.landmarks[:, :2])) for _, c, _ in faces]
+        return frame, faces
 
     monkeypatch.setattr(pipeline, "fill", note)
     return noted
@@ -111,7 +112,7 @@ def test_two_people_are_filled_and_nobody_else() -> None:
     """Everybody in a film of four shots wears a drawn mask; there are photos of the man on the stage and of a guest."""
     clip, made, options = shared("clips/talking/short_hamilton_clip.mp4"), tools(), Options(model="tps")
     with decode.open_video(clip) as video:
-        mined = pipeline.mine(video, made)
+        mined, _ = pipeline.mine(video, made)
     stage, guest = ([v for person in mined for v in person if v.name in names] for names in MOMENTS)
     cast, shots = made.cast([stage, guest[:1]], [], options), []
 
@@ -123,7 +124,7 @@ def test_two_people_are_filled_and_nobody_else() -> None:
     told, match = [], cast.match
     cast.match = lambda seen: (told.append(faces) or (frame, faces) for frame, faces in match(seen))
     with decode.open_video(clip) as video:
-        for _ in pipeline.route(worn(video), made, pipeline.Tally(clip, clip, cast)):
+        for _ in pipeline.route(worn(video), made, Tally(clip, clip, cast)):
             pass
     looks: dict[int, list[np.ndarray]] = {}
     for faces in shots:

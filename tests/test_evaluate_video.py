@@ -19,9 +19,10 @@ from helpers import Film  # noqa: E402
 from small_recipes import tiny  # noqa: E402
 
 from training import evaluate_video, plots  # noqa: E402
-from training.clips import Shot, best_frame, drawn  # noqa: E402
+from training.clips import Shot, best_face, drawn  # noqa: E402
 from unmask_video import picture  # noqa: E402
 from unmask_video.face import align  # noqa: E402
+from unmask_video.geometry import iou  # noqa: E402
 
 SPARSE = tuple(range(0, 24 * 2560, 2560))
 """Time stamps of 24 frames, five a second: longer than the two seconds that are left out."""
@@ -94,7 +95,7 @@ def test_what_is_left_out_changes_the_film_and_comes_back(clip: Path, tmp_path: 
 
     def rows() -> dict[str, float]:
         options = evaluate_video.Options(unmatched="fill")
-        return evaluate_video.score(clip, options, photo=None, seconds=4, folder=tmp_path).row()
+        return evaluate_video.score(clip, options, photo=None, look=1.0, seconds=4).row()
 
     found = []
     for name in ("", *evaluate_video.WITHOUT, ""):
@@ -113,7 +114,7 @@ def test_bad_input_gets_a_sentence(clip: Path, tmp_path: Path) -> None:
         Film(size=(192, 192), pts=SPARSE, last_duration=2560, rate=Fraction(5)),
     )  # fmt: skip
     code, told = score(plain)
-    assert code and "no face in the first second" in told
+    assert code and "no face where the photo" in told
     text = tmp_path / "notes.mp4"
     text.write_text("no film")
     code, told = score(text)
@@ -125,7 +126,7 @@ def test_a_fill_shall_move_as_the_film_it_was_given() -> None:
     hole = np.zeros((256, 256), bool)
     hole[100:200, 60:200] = True
     spoken = np.where(hole[..., None], np.roll(texture, 3, 0), texture)
-    meter = evaluate_video.Meter(tools().measure, None)
+    meter = evaluate_video.Meter(tools(), None)
     meter.before = (0, Shot(picture.photo(texture), picture.photo(texture), []), picture.photo(texture), None)
     still, spoken = texture.astype(np.float32), spoken.astype(np.float32)
     told = meter.of_pair(spoken, still, still, hole, np.eye(2, 3))
@@ -136,7 +137,6 @@ def test_a_fill_shall_move_as_the_film_it_was_given() -> None:
 
 def test_the_most_frontal_face_becomes_the_photo() -> None:
     footage = frames(Footage(portrait()), 12)
-    photo, seconds = best_frame(iter(footage), tools().linker)
-    assert photo.dtype == np.uint8 and photo.shape[0] == photo.shape[1] >= 128 and 0 <= seconds < 0.5
-    found = tools().detect(picture.photo(photo))
-    assert len(found) == 1
+    frame, face = best_face(iter(footage), tools().linker)
+    assert any(frame is one for one in footage)
+    assert iou(face.box[None], tools().detect(frame)[0].box[None])[0, 0] > 0.5

@@ -21,15 +21,15 @@ PACKAGE = ROOT / "unmask_video"
 WEIGHTS = ROOT / "models" / "weights"
 
 LAYERS: dict[str, set[str]] = {
-    "things": {"errors", "face", "frame", "geometry", "picture", "report"},
+    "things": {"errors", "face", "frame", "geometry", "picture", "report", "stopwatch"},
     "models": {"models"},
-    "means": {"ahead", "clock", "container", "encoders", "options", "remux", "runtime"},
+    "means": {"ahead", "clock", "container", "encoders", "options", "remux", "runtime", "tone"},
     "stages": {
         "decode", "detect", "encode", "identify", "inpaint", "landmarks", "reference", "segment", "smooth",
         "steady", "track", "warp",
     },
-    "order": {"people", "pipeline"},
-    "command": {"__main__", "cli"},
+    "order": {"bench", "doctor", "people", "pipeline", "tally"},
+    "command": {"__main__", "cli", "display"},
 }  # fmt: skip
 """From bottom to top; imports point down, and a layer's modules import each other only in `SOCIABLE` ones."""
 SOCIABLE = {"things", "means", "order", "command"}
@@ -37,8 +37,8 @@ WHO_IMPORTS = {
     "av": {"container", "decode", "encode", "encoders", "remux"},
     "torch": {"runtime"},
     "onnxruntime": {"runtime"},
-    "click": {"cli"},
-    "tqdm": {"cli"},
+    "click": {"cli", "display"},
+    "tqdm": {"display"},
     "training": set(),
 }
 """Who in unmask_video may import what, early or late."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -10,8 +11,8 @@ from faces import masked, points, portrait, shared, tools
 
 from training.data import pictures
 from unmask_video import landmarks
-from unmask_video.detect import detect
-from unmask_video.geometry import apply, invert, scale_of
+from unmask_video.detect import detect, detect_near
+from unmask_video.geometry import apply, invert, iou, scale_of
 from unmask_video.picture import photo
 
 
@@ -25,6 +26,19 @@ def test_regions_hold_the_face_and_turn_with_it() -> None:
         eyes = within[landmarks.LEFT_EYE] - within[landmarks.RIGHT_EYE]
         assert abs(eyes[1]) < 1e-6 < eyes[0], "upright in the network's picture"
         assert scale_of(region) == pytest.approx(1.5 * np.ptp(turned[:, :2], axis=0).max(), rel=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_near_look_sees_what_the_whole_one_does(degrees: int) -> None:
+    upright = photo(portrait())
+    coded = tuple(np.ascontiguousarray(np.rot90(p, -degrees // 90)) for p in upright.planes)
+    frame = replace(upright, planes=coded, rotation_deg=degrees)
+    whole = detect(frame)[0]
+    near = detect_near(frame, whole.box + [3, -2, 3, -2])[0]
+    height = np.ptp(whole.box.reshape(2, 2), axis=0).max()
+    assert iou(whole.box[None], near.box[None])[0, 0] > 0.85 and near.score > 0.6
+    assert np.abs(whole.points - near.points).max() < 0.03 * height
+    assert detect_near(frame, np.array([-900.0, -900, -800, -800])) == []
 
 
 @pytest.mark.parametrize("rgb", [portrait, lambda: masked()[0]], ids=["bare", "masked"])

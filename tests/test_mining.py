@@ -105,7 +105,7 @@ def test_bare_frames_are_not_used_where_that_is_forbidden(folder: Path) -> None:
 def test_bare_frames_are_further_views_of_the_photos_people(folder: Path) -> None:
     source = make(folder, LONG, half_bare)
     with decode.open_video(source) as video:
-        mined = pipeline.mine(video, tools())
+        mined, _ = pipeline.mine(video, tools())
         given = tools().photos([str(folder / "face.png")])
     assert len(mined) == 1 and len(given) == 1
     (joined,) = tools().cast(given, mined, Options()).people
@@ -120,7 +120,7 @@ def test_a_damaged_film_is_searched_as_far_as_it_goes(folder: Path) -> None:
     with decode.open_video(source) as video:
         with pytest.raises(CannotDecode):
             list(video.frames())
-        assert len(pipeline.mine(video, tools())) == 1
+        assert len(pipeline.mine(video, tools())[0]) == 1
 
 
 # --- who is who among the bare --------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from faces import points, portrait
 from test_stages import disc, face_at, frame_of
 
-from unmask_video import inpaint, warp
+from unmask_video import tone, warp
 from unmask_video.face import Face, Guide, Patch
 from unmask_video.frame import Frame
 from unmask_video.geometry import invert
@@ -20,20 +20,20 @@ def test_a_fill_takes_on_the_colours_beside_it() -> None:
     rows, fill = np.indices((256, 256))[0], np.full((256, 256, 3), 120, np.float32)
     frame = fill + np.where(np.indices((256, 256))[1] < 128, 60, 0)[..., None].astype(np.float32)
     skin, own = (rows < 120).astype(np.float32), (rows >= 128).astype(np.float32)
-    lacks = inpaint.seam_colours(frame, skin, fill, own)
+    lacks = tone.seam_colours(frame, skin, fill, own)
     assert (lacks[129:133, 20:100] > 40).all() and np.abs(lacks[129:, 160:]).max() < 4, "where it differs"
     assert np.abs(lacks[200:]).max() < 1, "far from the seam it stays"
     for other in (frame * 3, frame * 0.2):
-        assert np.abs(inpaint.seam_colours(other, skin, fill, own)).max() == 0, "hair and straps are no other light"
-    assert np.abs(inpaint.seam_colours(frame, skin * 0, fill, own)).max() == 0
-    assert np.abs(inpaint.seam_colours(fill + 8, skin, fill, own)).max() == 0, "a face has shades of its own"
+        assert np.abs(tone.seam_colours(other, skin, fill, own)).max() == 0, "hair and straps are no other light"
+    assert np.abs(tone.seam_colours(frame, skin * 0, fill, own)).max() == 0
+    assert np.abs(tone.seam_colours(fill + 8, skin, fill, own)).max() == 0, "a face has shades of its own"
 
 
 def test_a_fill_is_in_tone_with_the_frame() -> None:
     crop, alpha = warp.cut(photo(portrait()), Face(0, points(), 1.0), 256), np.zeros((256, 256), np.float32)
     alpha[116:] = 1  # from cheek to cheek, above the mouth
     guide = Guide(crop.image, warp.silhouette(crop.landmarks, 256), alpha * 0, crop.image.astype(np.uint8))
-    found = inpaint.toned(Patch(crop.image * 0.7, alpha, np.eye(2, 3)), crop, guide)
+    found = tone.toned(Patch(crop.image * 0.7, alpha, np.eye(2, 3)), crop, guide)
     apart = np.abs(found.image - crop.image).mean(2)
     face = guide.face > 0.9
     before = np.abs(crop.image * 0.3).mean(2)

@@ -2,88 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from world import HEIGHT, World, between, shape_at, still
 
-from unmask_video import landmarks, steady, track
-from unmask_video.face import CANONICAL, Detection, Face
+from unmask_video import steady, track
+from unmask_video.face import Face
 from unmask_video.frame import Colour, Frame
 from unmask_video.picture import is_cut, small_grey
-
-HEIGHT = 100.0
-Place = Callable[[int], "tuple[float, float] | None"]
-"""Frame number -> where the face's middle is; None: not to be seen."""
-
-
-def still(x: float, y: float = 200.0) -> Place:
-    return lambda index: (x, y)
-
-
-def between(first: int, last: int, place: Place) -> Place:
-    """Seen from frame `first` to `last`, both included."""
-    return lambda index: place(index) if first <= index <= last else None
-
-
-def shape_at(place: tuple[float, float]) -> np.ndarray:
-    return HEIGHT * CANONICAL + [*place, 0.0]
-
-
-@dataclass
-class World:
-    """Faces at known places, a perfect detector, and a FaceMesh that needs to look at the right place."""
-
-    faces: list[Place]
-    cuts: tuple[int, ...] = ()
-    detected_in: list[int] = field(default_factory=list)
-
-    def frames(self, count: int) -> Iterator[Frame]:
-        colour = Colour("bt601", True, 8)
-        for index in range(count):
-            level = 60 + 100 * (sum(index >= cut for cut in self.cuts) % 2)
-            plane = np.full((48, 64), level, np.uint8)
-            yield Frame((plane,), "gray", colour, 0, index, index, 1, Fraction(1, 25))
-
-    def seen(self, frame: Frame) -> list[np.ndarray]:
-        return [shape_at(place) for face in self.faces if (place := face(frame.index)) is not None]
-
-    def detect(self, frame: Frame) -> list[Detection]:
-        self.detected_in.append(frame.index)
-        found = []
-        for shape in self.seen(frame):
-            five = np.stack([shape[list(ring), :2].mean(0) for ring in landmarks.FIVE])
-            found.append(Detection(np.concatenate([shape[:, :2].min(0), shape[:, :2].max(0)]), five, 0.9))
-        return found
-
-    def measure(self, frame: Frame, regions: list[np.ndarray]) -> list[tuple[np.ndarray, float]]:
-        """The nearest face within half a face of the region's middle, or a guess that it does not believe in."""
-        found = []
-        for region in regions:
-            middle = region[:, :2] @ [0.5, 0.5] + region[:, 2]
-            away = {np.linalg.norm(s[:, :2].mean(0) - middle): s for s in self.seen(frame)}
-            near = min(away, default=np.inf)
-            guess = shape_at(tuple(middle - CANONICAL[:, :2].mean(0) * HEIGHT))
-            found.append((away[near], 0.99) if near < HEIGHT / 2 else (guess, 0.01))
-        return found
-
-    def linker(self) -> track.Linker:
-        return track.Linker(
-            self.detect, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
-            landmarks.landmarks_of_detection,
-        )  # fmt: skip
-
-    def followed(self, count: int) -> list[dict[int, np.ndarray]]:
-        """Of every frame: track id -> middle of the face, float64 [2]."""
-        found = list(track.follow(self.frames(count), self.linker()))
-        assert [frame.index for frame, _ in found] == list(range(count)), "every frame, in order"
-        return [{f.track_id: middle(f) for f in faces} for _, faces in found]
-
-
-def middle(face: Face) -> np.ndarray:
-    return (face.landmarks - HEIGHT * CANONICAL).mean(0)[:2]
 
 
 def test_boxes_are_matched_for_the_greatest_total() -> None:
@@ -102,6 +30,13 @@ def test_faces_are_found_and_followed() -> None:
         assert np.allclose(sorted(p.tolist() for p in faces.values())[0], moving(index), atol=0.01)
     assert {tuple(sorted(faces)) for faces in found} == {(0, 1)}, "two people, two ids, all along"
     assert len(world.detected_in) < 15, "the detector looks now and then"
+    assert sum(world.in_full) == 1 and world.in_full[0], "and mostly at a glance"
+
+
+def test_small_faces_are_looked_for_in_full() -> None:
+    world = World([still(200)], size=(48, int(HEIGHT * 24.5)))
+    world.followed(40)
+    assert all(world.in_full[1:]) and len(world.in_full) > 3
 
 
 def test_nothing_is_followed_where_nobody_is() -> None:
@@ -138,7 +73,7 @@ def test_a_face_that_left_is_forgotten() -> None:
     assert list(found[10]) == [0] and list(found[70]) != [0], "who comes much later is somebody new"
 
 
-@pytest.mark.parametrize("appears", range(6, 12))
+@pytest.mark.parametrize("appears", range(6, 22, 3))
 def test_a_face_found_late_is_followed_back(appears: int) -> None:
     found = World([still(600), between(appears, 99, still(200))]).followed(30)
     seen = [index for index, faces in enumerate(found) if len(faces) == 2]

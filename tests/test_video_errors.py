@@ -21,10 +21,7 @@ from unmask_video.errors import BadOption, CannotDecode, CannotOpen, UnmaskError
 LONG = Film(pts=frames_25(60), size=(192, 128), sound=("eng",), sound_seconds=2.4)
 
 
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    yield
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("unmask-")] == []
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 @pytest.fixture

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 from helpers import facts, write_film
 from test_video import rewrite
-from test_video_errors import LONG, assert_one_sentence, no_thread_is_left  # noqa: F401
+from test_video_errors import LONG, assert_one_sentence
 
 from unmask_video import decode, encode
 from unmask_video.errors import BadEnvironment, BadOption, CannotEncode
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ from training.patterns import Patterns
 from training.worn import Worn
 from unmask_video import track, warp
 from unmask_video.errors import BadOption
-from unmask_video.face import CANONICAL, UPPER, Face, Patch, align
+from unmask_video.face import CANONICAL, UPPER, Face, Patch
 from unmask_video.frame import Frame
 from unmask_video.geometry import fit_pose
-from unmask_video.picture import sample
 from unmask_video.steady import steady
 
 CLOTH = 256
@@ -61,8 +60,8 @@ def drawn(
         yield Shot(frame, warp.paste(frame, patches), hidden)
 
 
-def best_frame(frames: Iterator[Frame], linker: Callable[[], track.Linker]) -> tuple[np.ndarray, float]:
-    """The most frontal face, the larger the better, cut out as a photo uint8 [P, P, 3] RGB; its time in seconds.
+def best_face(frames: Iterator[Frame], linker: Callable[[], track.Linker]) -> tuple[Frame, Face]:
+    """The most frontal face, the larger the better, and its frame.
 
     Raises:
         BadOption: there is no face.
@@ -75,8 +74,5 @@ def best_frame(frames: Iterator[Frame], linker: Callable[[], track.Linker]) -> t
             if best is None or rank > best[0]:
                 best = (rank, frame, face)
     if best is None:
-        raise BadOption("no face in the first second; give clips that begin with a bare face, or --reference PHOTO")
-    _, frame, face = best
-    size = int(np.clip(3 * best[0], 128, 1024))
-    photo = sample(frame, align(face.landmarks, size, span=3.0), size).round().clip(0, 255).astype(np.uint8)
-    return photo, frame.time_seconds
+        raise BadOption("no face where the photo was to be taken; give films that begin with a bare face, or a photo")
+    return best[1:]

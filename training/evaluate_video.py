@@ -2,7 +2,7 @@
 
     python -m training.evaluate_video CLIP.mp4 ... --strips strips/
 
-The reference is the most frontal frame of a clip's first second; frames within two seconds of it are not scored.
+The reference is the most frontal frame of a clip's first second; what comes less than two seconds later is not scored.
 Nothing is encoded in between, so that the codec is not scored, too.
 """
 
@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from unittest import mock
 
 import click
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 
 from training import metrics, plots, tables, temporal
-from training.clips import Hidden, Shot, best_frame, drawn
+from training.clips import Hidden, Shot, best_face, drawn
 from training.evaluate import in_one_sentence, net
 from training.identity import identity_crop, mobilefacenet
 from training.lpips import LPIPS
@@ -33,9 +32,12 @@ from unmask_video.errors import BadOption
 from unmask_video.face import CANONICAL, UPPER, Reference, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import fit_pose, scale_of
+from unmask_video.identify import SAME_PERSON
 from unmask_video.landmarks import region_of_landmarks
 from unmask_video.options import Options
 from unmask_video.picture import sample
+from unmask_video.reference import aligned
+from unmask_video.tally import Tally
 from unmask_video.warp import place
 
 SIZE = 256
@@ -51,11 +53,10 @@ WITHOUT: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "pose": lambda: mock.patch("unmask_video.warp.place", lambda shape, seen: (seen, np.ones(len(seen), bool))),
     "blend": lambda: mock.patch("unmask_video.smooth.smooth", partial(smooth.smooth, share=0.0)),
     "relight": lambda: mock.patch("unmask_video.inpaint.relight", lambda photo, *_: photo),
-    "seam": lambda: mock.patch("unmask_video.inpaint.seam_colours", lambda frame, *_: np.zeros_like(frame)),
+    "seam": lambda: mock.patch("unmask_video.tone.seam_colours", lambda frame, *_: np.zeros_like(frame)),
     "grain": lambda: mock.patch("unmask_video.warp.grain", lambda *_: 0.0),
 }
-"""What can be left out, to see what it is good for: smoothed landmarks, the photo's own shape, blending, relighting,
-colours taken on at the seam, grain.
+"""What can be left out, to see what it is good for: smoothed landmarks, the photo's own shape, blending, light, seam, grain.
 
 Only the product's route is changed: masks are drawn, and photos chosen, by names that were imported before."""
 COLUMNS = {
@@ -75,10 +76,12 @@ Row = dict[str, str | float]
 
 @dataclass(eq=False)
 class Meter:
-    """Compares a filled film with the bare one, frame by frame, by the largest face."""
+    """Compares a filled film with the bare one, frame by frame, by the largest face of the photo's person."""
 
-    measure: Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]
+    tools: pipeline.Tools
     photo: Reference
+    theirs: dict[int, bool] = field(default_factory=dict)
+    """By track, whether it is that person, as the bare film shows."""
     frames: list[dict[str, float]] = field(default_factory=list)
     """Of each scored frame: its time in seconds, and what was measured."""
     points: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"bare": [], "filled": []})
@@ -92,10 +95,11 @@ class Meter:
 
     def look(self, shot: Shot, filled: Frame) -> None:
         """The next frame, as it was and as it became."""
-        if not shot.faces:
+        faces = [h for h in shot.faces if self.theirs[h.face.track_id]]
+        if not faces:
             self.before = None
             return
-        hidden = max(shot.faces, key=lambda h: np.prod(h.face.box[2:] - h.face.box[:2]))
+        hidden = max(faces, key=lambda h: np.prod(h.face.box[2:] - h.face.box[:2]))
         crop = align(hidden.face.landmarks, SIZE)
         truth, masked, got = (sample(f, crop, SIZE) for f in (shot.bare, shot.masked, filled))
         hole = cv2.resize(hidden.mask, (SIZE, SIZE), interpolation=cv2.INTER_AREA) > 0.5
@@ -114,6 +118,11 @@ class Meter:
         self.frames.append({"time": shot.bare.time_seconds} | told)
         self.strip.append(np.vstack([truth, masked, got]).clip(0, 255))
         self.before = (hidden.face.track_id, shot, filled, vector)
+
+    def meet(self, shot: Shot) -> None:
+        """Find out who is new in it."""
+        for face in (h.face for h in shot.faces if h.face.track_id not in self.theirs):
+            self.theirs[face.track_id] = self.tools.identity(shot.bare, face.landmarks) @ self.photo.identity >= SAME_PERSON
 
     @torch.no_grad()
     def of_frame(self, truth: np.ndarray, got: np.ndarray, hole: np.ndarray) -> tuple[dict[str, float], torch.Tensor]:
@@ -147,7 +156,7 @@ class Meter:
 
     def seen(self, frame: Frame, hidden: Hidden) -> np.ndarray:
         """Landmarks [468, 3] as FaceMesh sees them."""
-        ((landmarks, _),) = self.measure(frame, [region_of_landmarks(hidden.face.landmarks)])
+        ((landmarks, _),) = self.tools.measure(frame, [region_of_landmarks(hidden.face.landmarks)])
         return landmarks
 
     def row(self) -> Row:
@@ -163,15 +172,16 @@ class Meter:
         }  # fmt: skip
 
 
-def score(clip: Path, options: Options, *, photo: Path | None, seconds: float, folder: Path) -> Meter:
+def score(clip: Path, options: Options, *, photo: Path | None, look: float, seconds: float) -> Meter:
     """The product on one clip with drawn masks."""
     tools = pipeline.Tools.make(options)
-    first, name = -AWAY, str(photo)
-    if photo is None:
+    if photo:
+        first, ((reference,),) = -AWAY, tools.photos([str(photo)])
+    else:
         with decode.open_video(clip) as video:
-            picture, first = best_frame(video.frames(0.0, 1.0), tools.linker)
-        name = str(folder / f"{clip.stem}.png")
-        cv2.imwrite(name, picture[..., ::-1])
+            frame, face = best_face(video.frames(0.0, look), tools.linker)
+        first = frame.time_seconds
+        reference = aligned(clip.stem, frame, face.landmarks, tools.identity(frame, face.landmarks))
     waiting: deque[Shot] = deque()
 
     def masked(video: decode.Video) -> Iterator[Frame]:
@@ -179,16 +189,15 @@ def score(clip: Path, options: Options, *, photo: Path | None, seconds: float, f
             waiting.append(shot)
             yield shot.masked
 
-    ((reference,),) = people = tools.photos([name])
-    meter = Meter(tools.measure, reference)
+    meter = Meter(tools, reference)
     with decode.open_video(clip) as video:
-        tally = pipeline.Tally(clip, clip, tools.cast(people, [], options))
+        tally = Tally(clip, clip, tools.cast([[reference]], [], options))
         for filled in pipeline.route(masked(video), tools, tally):
-            shot = waiting.popleft()
+            meter.meet(shot := waiting.popleft())
             if shot.bare.time_seconds >= first + AWAY:
                 meter.look(shot, filled)
     if len(meter.frames) < 3:
-        raise BadOption(f"{clip} has too few frames with a face {AWAY:g} s after its first second; give longer clips")
+        raise BadOption(f"{clip} has too few frames with that face {AWAY:g} s after the photo; give longer clips, or --look")
     return meter
 
 
@@ -230,6 +239,8 @@ def table(rows: list[Row]) -> list[list[str]]:
               help=f"Runs that leave parts out, with commas between runs: {', '.join(WITHOUT)}; pose+blend leaves out two.")
 @click.option("--reference", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Photo of the person on all clips, in place of a frame of each.")
+@click.option("--look", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True),
+              help="Without a photo, it is the best frame of a clip's first so many seconds.")
 @click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(4), help="Most of a clip that is used.")
 @click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write what was measured of every frame.")
 @click.option("--plot", type=click.Path(file_okay=False, path_type=Path),
@@ -237,19 +248,18 @@ def table(rows: list[Row]) -> list[list[str]]:
 @click.option("--strips", type=click.Path(file_okay=False, path_type=Path),
               help=f"Folder for a PNG of each run's last {STRIP} frames: bare, masked, filled.")
 def main(
-    clips: tuple[Path, ...], models: str, without: list[str], reference: Path | None, seconds: float, csv: Path | None,
-    plot: Path | None, strips: Path | None,
+    clips: tuple[Path, ...], models: str, without: list[str], reference: Path | None, look: float, seconds: float,
+    csv: Path | None, plot: Path | None, strips: Path | None,
 ) -> None:  # fmt: skip
     """Score the product on CLIPS of bare faces, with masks drawn on them."""
     rows, told = [], []
-    with in_one_sentence(), TemporaryDirectory() as folder:
+    with in_one_sentence():
         for clip in clips:
             for model in models.split(","):
                 for parts in dict.fromkeys(["", *without]):
                     with left_out(parts):
-                        meter = score(
-                            clip, Options(model=model, unmatched="fill"), photo=reference, seconds=seconds, folder=Path(folder)
-                        )
+                        options = Options(model=model, unmatched="fill")
+                        meter = score(clip, options, photo=reference, look=look, seconds=seconds)
                     about = {"clip": clip.stem, "model": Path(model).name, "without": parts}
                     rows.append(about | {"frames": len(meter.frames)} | meter.row())
                     told += [about | frame for frame in meter.frames]

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unmask_video.picture import grey
-from unmask_video.smooth import grid
+from unmask_video.picture import grey, grid
 
 RING = 6
 """Pixels beside a mask in which a seam would be."""

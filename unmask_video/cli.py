@@ -1,6 +1,6 @@
 """The command `unmask-video`: strings to values, errors to one sentence and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong use or environment, 4 stopped. The only file that prints.
+Exit codes: 0 done, 1 failed, 2 wrong use or environment, 4 stopped.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import math
 import re
 import signal
 import sys
-import time
-from collections import deque
-from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from unmask_video import __version__
-from unmask_video.errors import UnmaskError
+from unmask_video.display import make_display
+from unmask_video.errors import BadEnvironment, UnmaskError
 from unmask_video.options import LANDMARKS, MINE, SEGMENTERS, UNMATCHED, Options
-from unmask_video.report import Progress, Report
+from unmask_video.report import Report
 
 log = logging.getLogger(__name__)
 
@@ -31,108 +30,9 @@ HELP = """Paint in what face masks hide in the video IN, and write the video OUT
 The hidden part is taken from the REFERENCE photo of the same person, or from frames of the film that
 show the face bare; with photos given, a face that matches none keeps its mask. Everything else stays:
 time stamps, sound, subtitles, rotation, colour.
+
+Two other commands go in place of IN: `bench` tells what a film costs, `doctor` what works here.
 """
-
-
-class Bar:
-    """A bar with frames a second and the time left."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.bar: Any = None
-        self.stage = ""
-
-    def __call__(self, progress: Progress) -> None:
-        if self.stage != progress.stage:
-            from tqdm import tqdm  # late: not needed for --help
-
-            self.close()
-            self.stage = progress.stage
-            self.bar = tqdm(desc=f"{self.stage} {self.file}", unit=" frames", file=sys.stderr, dynamic_ncols=True)
-        self.bar.total = progress.total or None
-        if self.stage == "unmask":
-            self.bar.set_postfix_str(f"{progress.filled} of {progress.faces} faces filled", refresh=False)
-        self.bar.update(progress.frame - self.bar.n)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-class Lines:
-    """A line on stderr every few seconds, and one for the last frame."""
-
-    def __init__(self, words: Callable[[Progress, float], str], *, every_seconds: float) -> None:
-        self.words = words
-        self.every_seconds = every_seconds
-        # The rate is taken over the last 20 lines, so that it follows what the film is like now.
-        self.marks = deque([(time.monotonic(), 0)], maxlen=20)
-        self.unwritten: Progress | None = None
-        self.stage = ""
-
-    def __call__(self, progress: Progress) -> None:
-        if self.stage != progress.stage:
-            self.close()
-            self.stage = progress.stage
-            self.marks = deque([(time.monotonic(), 0)], maxlen=20)
-        self.unwritten = progress
-        if time.monotonic() - self.marks[-1][0] >= self.every_seconds:
-            self.close()
-
-    def close(self) -> None:
-        if self.unwritten is None:
-            return
-        now, frame = time.monotonic(), self.unwritten.frame
-        start, first = self.marks[0]
-        fps = (frame - first) / max(now - start, 1e-6)
-        self.marks.append((now, frame))
-        click.echo(self.words(self.unwritten, fps), err=True)
-        self.unwritten = None
-
-
-class Silence:
-    """No progress."""
-
-    def __call__(self, progress: Progress) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def seconds_left(progress: Progress, fps: float) -> float | None:
-    """Seconds until the last frame; None if that cannot be known."""
-    if progress.total <= 0 or fps <= 0:
-        return None
-    return round(max(progress.total - progress.frame, 0) / fps, 1)
-
-
-def plain_words(progress: Progress, fps: float) -> str:
-    total = f" of {progress.total}" if progress.total else ""
-    eta = seconds_left(progress, fps)
-    left = "" if eta is None else f", {eta:.0f} s left"
-    done = f"frame {progress.frame}{total}, {fps:.1f} frames/s{left}"
-    return f"searching, {done}" if progress.stage == "search" else f"{done}, {progress.filled} of {progress.faces} faces filled"
-
-
-def json_words(file: str) -> Callable[[Progress, float], str]:
-    def words(progress: Progress, fps: float) -> str:
-        line = {"stage": progress.stage, "file": file, "frame": progress.frame, "total": progress.total or None}
-        line |= {"fps": round(fps, 2), "eta_s": seconds_left(progress, fps)}
-        return json.dumps(line | {"faces": progress.faces, "filled": progress.filled})
-
-    return words
-
-
-def make_display(kind: str, file: str) -> Bar | Lines | Silence:
-    """What shows the progress of `file`; "auto" is a bar on a terminal and nothing elsewhere."""
-    if kind == "bar" or (kind == "auto" and sys.stderr.isatty()):
-        return Bar(file)
-    if kind == "plain":
-        return Lines(plain_words, every_seconds=5)
-    if kind == "json":
-        return Lines(json_words(file), every_seconds=0.5)
-    return Silence()
 
 
 class Seconds(click.ParamType):
@@ -233,7 +133,41 @@ def unmask_shown(
         display.close()
 
 
-COMMANDS: dict[str, click.Command] = {"run": run}
+# These too are fields of Options by the same name.
+@click.command(help="Tell what unmasking CLIP costs, against decoding and encoding it alone; nothing is kept.",
+               context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("clip", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-r", "--reference", multiple=True, metavar="PHOTO", help="A photo of a bare face; again for more.")
+@click.option("--runs", default=1, show_default=True, type=click.IntRange(1), help="Runs, whose medians are told.")
+@click.option("--compare", is_flag=True, help="In turn with deface, which blurs faces, by both of its backends.")
+@click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
+@click.option("--model", default=Options.model, show_default=True)
+@click.option("--unmatched", type=click.Choice(UNMATCHED), default=Options.unmatched, show_default=True)
+@click.option("--mine-references", type=click.Choice(MINE), default=Options.mine_references, show_default=True)
+@click.option("--encoder", default=Options.encoder, show_default=True)
+@click.option("--crf", type=int)
+@click.option("--preset")
+def bench(
+    clip: Path, *, reference: tuple[str, ...], runs: int, compare: bool, as_json: bool, **options: Any
+) -> None:  # fmt: skip
+    from unmask_video.bench import measure  # late: loads the video libraries
+
+    found = measure(clip, reference, Options(**options), runs=runs, compare=compare)
+    click.echo(json.dumps(found.to_json()) if as_json else found.table())
+
+
+@click.command(help="Tell what works on this machine, by trying it.", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
+def doctor(as_json: bool) -> None:
+    from unmask_video.doctor import examine, table  # late: loads the video libraries
+
+    found = examine()
+    click.echo(json.dumps([asdict(one) for one in found]) if as_json else table(found))
+    if broken := [one.what for one in found if one.needed and not one.works]:
+        raise BadEnvironment(f"{', '.join(broken)} does not work here, and nothing goes without; install unmask-video anew")
+
+
+COMMANDS: dict[str, click.Command] = {"run": run, "bench": bench, "doctor": doctor}
 """Sub-commands by name; where the first word names none, `run` is meant."""
 
 
@@ -241,7 +175,8 @@ def exit_code(args: list[str]) -> int:
     """Do what `args` say and tell what went wrong; the exit code."""
     name, rest = (args[0], args[1:]) if args and args[0] in COMMANDS else ("run", args)
     try:
-        with COMMANDS[name].make_context("unmask-video", rest) as context:
+        called = "unmask-video" if name == "run" else f"unmask-video {name}"
+        with COMMANDS[name].make_context(called, rest) as context:
             COMMANDS[name].invoke(context)
         return 0
     except click.exceptions.Exit as done:  # --help and --version

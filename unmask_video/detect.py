@@ -7,12 +7,14 @@ import numpy as np
 
 from unmask_video.face import Detection
 from unmask_video.frame import Frame
-from unmask_video.geometry import turn_upright
-from unmask_video.picture import thumbnail
+from unmask_video.geometry import apply, turn_upright
+from unmask_video.picture import sample, thumbnail
 from unmask_video.runtime import session
 
-LONGEST = 960
-"""Frames are shrunk to this many pixels; faces below about 24 px there are missed."""
+LONGEST, GLANCE = 960, 640
+"""Frames are shrunk to this many pixels, for a quick glance to fewer; faces below about 24 px there are missed."""
+AROUND, NEAR_PX = 2.5, 192
+"""Side of a box's surroundings, in its longer sides, and pixels at which they are looked at."""
 SCORE = 0.35
 """Least score of a face."""
 OVERLAP = 0.3
@@ -33,6 +35,23 @@ def detect(frame: Frame, *, providers: tuple[str, ...] = ("cpu",), longest: int 
         corners = turn_upright(corners, tuple(upright), (360 - frame.rotation_deg) % 360)
         box = np.concatenate([corners[:2].min(0), corners[:2].max(0)])
         found.append(Detection(box=box, points=corners[2:], score=score))
+    return found
+
+
+def detect_near(frame: Frame, box: np.ndarray, *, providers: tuple[str, ...] = ("cpu",)) -> list[Detection]:
+    """Faces in the surroundings of a box [4], best first, in frame pixels: a tenth of the cost of the whole frame."""
+    size, turn = (frame.width, frame.height), frame.rotation_deg
+    upright = turn_upright(box.reshape(2, 2), size, turn)
+    middle, half = upright.mean(0), AROUND / 2 * np.ptp(upright, axis=0).max()
+    corners = middle + half * np.array([[-1, -1], [1, -1], [-1, 1]])
+    turned = size[::-1] if turn % 180 else size
+    start, right, down = turn_upright(corners, turned, (360 - turn) % 360)
+    crop_to_frame = np.stack([(right - start) / NEAR_PX, (down - start) / NEAR_PX, start], axis=1)
+    picture = sample(frame, crop_to_frame, NEAR_PX).round().clip(0, 255).astype(np.uint8)
+    found = []
+    for inside, points, score in detect_rgb(picture, providers=providers):
+        ends = apply(crop_to_frame, inside.reshape(2, 2))
+        found.append(Detection(np.concatenate([ends.min(0), ends.max(0)]), apply(crop_to_frame, points), score))
     return found
 
 

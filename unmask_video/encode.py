@@ -28,6 +28,7 @@ from unmask_video.encoders import (
     BITS_PER_PIXEL,
     MUXERS,
     SETTINGS,
+    be_quiet,
     check_target,
     choose_encoder,
     choose_format,
@@ -38,7 +39,7 @@ from unmask_video.encoders import (
 )
 from unmask_video.errors import BadEnvironment, BadOption, CannotEncode, UnmaskError
 from unmask_video.frame import Frame
-from unmask_video.remux import Copier, film_tags, moves, rounding
+from unmask_video.remux import Copier, film_tags, moves, part_of, put_in_place, rounding
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Writer:
         self._options = encoder_options(self._encoder, crf, preset)
         self._begin = None if not start_seconds else video.first_seconds + Fraction(start_seconds)
         self._end = None if stop_seconds is None else video.first_seconds + Fraction(stop_seconds)
-        self._part = self._target.with_name(f".{self._target.stem[:60]}.part-{os.getpid()}{self._suffix}")
+        self._part = part_of(self._target)
         self._frames: queue.Queue[Frame | None] = queue.Queue(QUEUE_FRAMES)
         self._thread = threading.Thread(target=self._run, name="unmask-encode", daemon=True)
         self._error: BaseException | None = None
@@ -182,7 +183,7 @@ class Writer:
         return chosen
 
     def _open_encoder(self) -> None:
-        os.environ.setdefault("SVT_LOG", "1")  # else libsvtav1 writes its settings to stderr
+        be_quiet()
         try:
             self._stream.codec_context.open()
         except av.FFmpegError as error:
@@ -213,9 +214,7 @@ class Writer:
         if self._origin is None:
             raise CannotEncode(f"{self._target} was not written, for no frame came; check the trim")
         self._output.close()
-        with self._part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self._part, self._target)
+        put_in_place(self._part, self._target)
 
     def _discard(self) -> None:
         """Stop the thread, close all that is open and remove the unfinished file, if there is one."""

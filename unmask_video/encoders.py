@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -85,6 +86,30 @@ def _exists(encoder: str) -> bool:
 
 def working() -> str:
     return ", ".join(["auto", *filter(_exists, SETTINGS)])
+
+
+def probe(encoder: str, target: Path) -> str:
+    """Why an encoder does not work here; empty if it wrote a few frames to `target`, a .mkv file."""
+    if not _exists(encoder):
+        return "this FFmpeg does not have it"
+    be_quiet()
+    try:
+        with av.open(str(target), "w", format="matroska") as out:
+            stream = out.add_stream(encoder, 25, options=dict(SETTINGS[encoder].fixed) if encoder in SETTINGS else {})
+            stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+            for index in range(3):
+                picture = av.VideoFrame(256, 256, "yuv420p")
+                picture.pts = index
+                out.mux(stream.encode(picture))
+            out.mux(stream.encode(None))
+    except (av.FFmpegError, ValueError, OSError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return ""
+
+
+def be_quiet() -> None:
+    """Else libsvtav1 writes its settings to stderr."""
+    os.environ.setdefault("SVT_LOG", "1")
 
 
 def encoder_options(encoder: str, crf: int | None, preset: str | None) -> dict[str, str]:

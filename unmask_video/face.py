@@ -138,7 +138,7 @@ class Patch:
     crop_to_frame: np.ndarray
     """float64 [2, 3]: crop pixels to frame pixels."""
     skin: np.ndarray | None = None
-    """float32 [S, S] in 0..1: where the frame shows skin, whose grain `image` shall have; None: it shall not."""
+    """float32 [s, s] in 0..1 over the same square: where the frame shows skin, whose grain `image` shall have; None: no grain."""
 
 
 def direction(landmarks: np.ndarray) -> np.ndarray:

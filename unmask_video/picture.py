@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 
 import cv2
 import numpy as np
@@ -106,6 +107,14 @@ def grey(picture: np.ndarray) -> np.ndarray:
 def finest(level: np.ndarray) -> np.ndarray:
     """What of a level [h, w] a small blur takes away."""
     return level - cv2.GaussianBlur(level, (0, 0), FINE)
+
+
+@cache
+def grid(size: int) -> np.ndarray:
+    """float32 [size, size, 2]: each pixel's own index x, y; read-only."""
+    made = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
+    made.flags.writeable = False
+    return made
 
 
 def small_grey(frame: Frame) -> np.ndarray:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice, takewhile
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 
 from unmask_video import decode, detect, encode, identify, inpaint, landmarks, reference, segment, smooth, steady, track, warp
+from unmask_video.ahead import cores, read_ahead, side_by_side
 from unmask_video.errors import BadOption, CannotDecode
 from unmask_video.face import Detection, Face, FaceCrop, Mask, Patch, mean_face
 from unmask_video.frame import Frame, VideoInfo
 from unmask_video.options import Options, check_paths
 from unmask_video.people import Cast, Matched, Photos
 from unmask_video.reference import Views
-from unmask_video.report import Person, Progress, Report
+from unmask_video.remux import copy_whole
+from unmask_video.report import Progress, Report
 from unmask_video.runtime import fill_network
+from unmask_video.stopwatch import Stopwatch
+from unmask_video.tally import Tally
 
+FRAMES_AHEAD = 4
+"""Frames whose faces are known and wait to be painted."""
+MOST_WORKERS = 8
+"""Most threads that paint; each has two frames in hand."""
 LOOK_EVERY = 0.5
 """Seconds from one look to the next, where a film is searched for bare faces."""
 MOST_LOOKS = 1200
@@ -53,18 +63,18 @@ def unmask(
     check_paths(source, target, options.overwrite)
     encode.check_target(target)
     with decode.open_video(source) as video:
-        tools = Tools.make(options)
-        # Its options are checked before any work; nothing is written yet.
-        out = writer(video, target, options)
+        tools, out = Tools.make(options), writer(video, target, options)  # which checks its options, and writes nothing yet
         given = tools.photos(photos)
-        mined = mine(video, tools, progress) if options.mine_references == "on" else []
+        watch = Stopwatch()
+        with watch.on("search"):
+            mined, worn = mine(video, tools, progress) if options.mine_references == "on" else ([], False)
         if options.model == "tps" and not given and not mined:
-            bare = ", and the film shows no bare one" if options.mine_references == "on" else ""
-            raise BadOption(f"the model tps needs a photo of each face{bare}; give --reference PHOTO, or choose another --model")
-        tally = Tally(source, target, tools.cast(given, mined, options))
-        convert(video, out, tools, tally, options, progress)
-    tally.warnings = [*tally.invented(), *video.warnings, *out.warnings]
-    return tally.report(time.perf_counter() - began, video.busy_seconds + out.busy_seconds)
+            raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
+        tally = Tally(source, target, tools.cast(given, mined, options), began, watch)
+        convert(video, out, tools, tally, options, progress, waits=not worn and may_copy(source, target, options))
+    if not tally.copied:
+        tally.warnings = [*tally.invented(), *video.warnings, *out.warnings]
+    return tally.report(0.0 if tally.copied else video.busy_seconds + out.busy_seconds)
 
 
 def writer(video: decode.Video, target: Path, options: Options) -> encode.Writer:
@@ -76,15 +86,28 @@ def writer(video: decode.Video, target: Path, options: Options) -> encode.Writer
 
 def mine(
     video: decode.Video, tools: Tools, progress: Callable[[Progress], None] | None = None
-) -> list[Views]:  # fmt: skip
-    """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for."""
+) -> tuple[list[Views], bool]:  # fmt: skip
+    """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for.
+
+    And whether a mask was seen on the way.
+    """
+    worn = False
+
+    def is_masked(frame: Frame, face: Face) -> Mask:
+        nonlocal worn
+        mask = tools.is_masked(frame, face)
+        worn = worn or mask.belief >= segment.ON
+        return mask
+
     seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
     every = max(LOOK_EVERY, seconds / MOST_LOOKS)
     with decode.open_video(video.path) as same, closing(same.frames()) as frames:
-        return reference.mine(
-            searched(frames, video.info.frame_count, progress), every=every, detect=tools.detect, settle=tools.settle,
-            segment=tools.is_masked, identity=tools.identity,
+        found = reference.mine(
+            searched(frames, video.info.frame_count, progress), every=every, settle=tools.settle,
+            detect=partial(tools.detect, longest=detect.GLANCE),  # small faces would hardly serve
+            segment=is_masked, identity=tools.identity,
         )  # fmt: skip
+    return found, worn
 
 
 def searched(
@@ -105,37 +128,82 @@ def convert(
     tally: Tally,
     options: Options,
     progress: Callable[[Progress], None] | None,
+    *,
+    waits: bool,
 ) -> None:
-    """All frames of an open video through the route and into the target."""
-    total = total_frames(video.info, options)
-    with out, closing(video.frames(options.trim_start, options.trim_end)) as frames:
-        for frame in route(frames, tools, tally):
-            out.write(frame)
+    """All frames of an open video through the route and into the target.
+
+    Where it `waits`, nothing is written before a face is painted; a film in which none is, is copied.
+    """
+    total, trim = total_frames(video.info, options), (options.trim_start, options.trim_end)
+    with closing(video.frames(*trim)) as frames, closing(route(frames, tools, tally)) as done, ExitStack() as writing:
+        if not waits:
+            writing.enter_context(out)
+        for frame in done:
+            if waits and tally.painted:
+                waits = False
+                catch_up(writing.enter_context(out), video, tally.frames - 1)
+            if not waits:
+                out.write(frame)
+            tally.first_seconds = tally.first_seconds or time.perf_counter() - tally.began
             if progress:
                 progress(tally.progress(total))
+    if waits:
+        copy_whole(tally.source, tally.target)
+        tally.copied = True
 
 
-def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Iterator[Frame]:
-    """Every frame, in order, with its masked faces filled. Each line is a stage; memory is what they hold."""
-    found = track.follow(frames, tools.linker())
-    found = steady.steady(found)
-    seen = segment.segment(found, tools.segment)
-    matched = tally.cast.match(seen)
-    filled = fill(tally.count(matched), tools)
-    for frame, patches in smooth.smooth(filled):
-        tally.frames += 1
-        yield warp.paste(frame, patches)
+def may_copy(source: Path, target: Path, options: Options) -> bool:
+    """Whether nothing but the faces is asked to change."""
+    plain = ("trim_start", "trim_end", "encoder", "crf", "preset", "audio")
+    same = all(getattr(options, name) == getattr(Options, name) for name in plain)
+    return same and source.suffix.lower() == target.suffix.lower()
 
 
-def fill(matched: Iterable[Matched], tools: Tools) -> Iterator[smooth.Filled]:
-    """Each masked face that has a reference, cut out and painted."""
-    for frame, faces in matched:
-        done = []
-        for face, mask, photos in faces:
-            if mask.present and photos:
+def catch_up(out: encode.Writer, video: decode.Video, count: int) -> None:
+    """Write the first frames, so many, that were held back until it was known that one changes."""
+    with closing(video.frames()) as frames:
+        for frame in islice(frames, count):
+            out.write(frame)
+
+
+def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Generator[Frame, None, None]:
+    """Every frame, in order, with its masked faces filled. Each line is a stage; memory is what they hold.
+
+    Who and what is in the frames is found out on one thread, faces are painted on several, frames come out on the caller's.
+    """
+    watch, stop = tally.watch, Event()
+    found = watch.stage("track", track.follow(takewhile(lambda _: not stop.is_set(), frames), tools.linker()))
+    found = watch.stage("steady", steady.steady(found))
+    seen = watch.stage("segment", segment.segment(found, tools.segment))
+    matched = watch.stage("match", tally.cast.match(seen))
+    paint = partial(fill, tools=tools, watch=watch)
+    with (
+        closing(read_ahead(matched, FRAMES_AHEAD, "unmask-analyse")) as ready,
+        closing(side_by_side(paint, tally.count(ready), min(cores(), MOST_WORKERS), "unmask-paint")) as filled,
+    ):
+        try:
+            for frame, patches in watch.stage("smooth", smooth.smooth(filled)):
+                tally.frames += 1
+                tally.painted = tally.painted or bool(patches)
+                with watch.on("paste"):
+                    done = warp.paste(frame, patches)
+                yield done
+        finally:
+            # Else a thread that is to end would go on until its look-ahead is full.
+            stop.set()
+
+
+def fill(matched: Matched, tools: Tools, watch: Stopwatch) -> smooth.Filled:
+    """A frame, and each masked face that has a reference, cut out and painted."""
+    frame, faces = matched
+    done = []
+    for face, mask, photos in faces:
+        if mask.present and photos:
+            with watch.on("inpaint"):
                 crop = warp.cut(frame, face, tools.size or warp.size_for(face))
                 done.append((face.track_id, crop, mixed(crop, mask, photos, tools.fill)))
-        yield frame, done
+    return frame, done
 
 
 def mixed(crop: FaceCrop, mask: Mask, photos: Photos, fill: inpaint.Fill) -> Patch:
@@ -158,7 +226,9 @@ def total_frames(info: VideoInfo, options: Options) -> int:
 class Tools:
     """The networks, ready to be called."""
 
-    detect: Callable[[Frame], list[Detection]]
+    detect: Callable[..., list[Detection]]
+    """Of a frame, shrunk to `longest` pixels if that is said."""
+    detect_near: Callable[[Frame, np.ndarray], list[Detection]]
     measure: landmarks.Measure
     segment: Callable[[Frame, Face], Mask]
     is_masked: Callable[[Frame, Face], Mask]
@@ -175,6 +245,7 @@ class Tools:
         network = None if options.model == "tps" else fill_network(options.model, providers)
         return Tools(
             detect=partial(detect.detect, providers=providers),
+            detect_near=partial(detect.detect_near, providers=providers),
             measure=backend,
             segment=segment.SEGMENTERS[options.segmenter](providers),
             is_masked=segment.unet(providers),
@@ -184,8 +255,11 @@ class Tools:
         )
 
     def linker(self) -> track.Linker:
+        def look(frame: Frame, in_full: bool) -> list[Detection]:
+            return self.detect(frame, longest=detect.LONGEST if in_full else detect.GLANCE)
+
         return track.Linker(
-            self.detect, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
+            look, self.detect_near, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
             landmarks.landmarks_of_detection,
         )  # fmt: skip
 
@@ -205,58 +279,3 @@ class Tools:
             assign=partial(identify.assign, least=least), chosen=options.face_index, fill_unmatched=options.unmatched == "fill",
             stand_in=None if given or options.model == "tps" else mean_face(),
         )  # fmt: skip
-
-
-@dataclass
-class Tally:
-    """Counts for the report."""
-
-    source: Path
-    target: Path
-    cast: Cast
-    frames: int = 0
-    seen: dict[int, int] = field(default_factory=dict)
-    masked: dict[int, int] = field(default_factory=dict)
-    filled: dict[int, int] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    def count(self, matched: Iterable[Matched]) -> Iterator[Matched]:
-        for frame, faces in matched:
-            for face, mask, photos in faces:
-                for table, true in (
-                    (self.seen, True), (self.masked, mask.present), (self.filled, mask.present and len(photos) > 0)
-                ):  # fmt: skip
-                    table[face.track_id] = table.get(face.track_id, 0) + true
-            yield frame, faces
-
-    def progress(self, total: int) -> Progress:
-        return Progress(self.frames, total, sum(self.seen.values()), sum(self.filled.values()))
-
-    def report(self, seconds: float, codec_seconds: float) -> Report:
-        people = tuple(self.person(t) for t in sorted(self.seen, key=lambda t: self.cast.seats[t].number))
-        return Report(
-            self.source, self.target, self.frames, sum(self.seen.values()), sum(self.masked.values()),
-            sum(self.filled.values()), people, seconds, codec_seconds, tuple(self.warnings),
-        )  # fmt: skip
-
-    def person(self, track_id: int) -> Person:
-        seat = self.cast.seats[track_id]
-        masked, filled = self.masked[track_id], self.filled[track_id]
-        known = seat.match is not None and seat.match.person is not None
-        return Person(
-            index=seat.number,
-            name=next((photo.person for photo in seat.photos if known and photo.person), ""),
-            frames=self.seen[track_id],
-            masked=masked,
-            filled=filled,
-            reference=seat.photo.name if seat.photo and filled else None,
-            likeness=seat.match.likeness if seat.match else 0.0,
-            reason=seat.why if filled < masked else "",
-        )
-
-    def invented(self) -> list[str]:
-        """A warning, if somebody was filled from nobody's photo."""
-        mean = mean_face()
-        count = sum(self.filled[t] > 0 and seat.photo is mean for t, seat in self.cast.seats.items() if t in self.filled)
-        who = "one person" if count == 1 else f"{count} people"
-        return [f"there is no photo of {who}, so the lower face is invented; give --reference PHOTO"] if count else []

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Discard, Stream
 
 from unmask_video.container import film_stream
+from unmask_video.errors import CannotEncode
 
 STALE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id")
 STALE_TAGS += ("duration", "bps", "number_of_", "_statistics_")
@@ -25,6 +29,31 @@ SOUND_STEP = Fraction(1, 10_000)
 """Seconds by which the time of a copied packet may be rounded without a word: 4 samples at 44.1 kHz."""
 READ_ON_SECONDS = 10
 """How far behind a trim's end packets are still looked at; files are interleaved more finely."""
+
+
+def part_of(target: Path) -> Path:
+    """Where a film grows, beside the name that it gets when it is whole."""
+    return target.with_name(f".{target.stem[:60]}.part-{os.getpid()}{target.suffix.lower()}")
+
+
+def put_in_place(part: Path, target: Path) -> None:
+    """Give a whole film its name."""
+    with part.open("rb+") as file:  # Windows syncs only what may be written
+        os.fsync(file.fileno())
+    os.replace(part, target)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """The same film under another name, whole or not at all. Raises CannotEncode."""
+    part = part_of(target)
+    try:
+        shutil.copyfile(source, part)
+        put_in_place(part, target)
+    except OSError as error:
+        why = error.strerror
+        raise CannotEncode(f"{source} could not be copied to {target} ({why}); free the disk, or choose another") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def film_tags(metadata: dict[str, str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,12 @@ class Report:
     """What decoding and encoding alone would have taken, by the clock; 0 if not measured."""
     warnings: tuple[str, ...]
     """What does not come out as it went in, one sentence each."""
+    copied: bool = False
+    """No face was painted, so the film is the input itself, copied as it is."""
+    first_seconds: float = 0.0
+    """From the beginning until the first frame was ready, by the clock."""
+    stages: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By stage, seconds on the CPU and by the clock; stages work side by side."""
 
     @property
     def ratio(self) -> float:
@@ -104,6 +110,7 @@ class Report:
             *_listed([person for person in self.people if person.masked]),
             f"time         {self.seconds:.1f} s, {fps:.1f} frames a second{ratio}",
             *(f"warning      {warning}" for warning in self.warnings),
+            *(["unchanged    no face was painted, so the film was copied"] if self.copied else []),
             f"written      {self.target}",
         ]
         return "\n".join(lines)

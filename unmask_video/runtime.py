@@ -27,6 +27,14 @@ image: the masked crop, RGB in 0..255. hidden: what is to be filled, 0..1. warpe
 the reference. reference: the reference photo, aligned like the crop but not warped.
 """
 
+OUTPUTS = {"face": 3, "flow": 2, "light": 3}
+"""What it may give, and its channels: `face`, or `flow` and `light`.
+
+face: float32 [1, 3, S, S], RGB in 0..255. flow and light: float32 [1, channels, s, s] of any size s, whence in
+`warped` each part of the face comes, in sides of the crop, x first, and what is added to it, RGB of 255; S may then
+be less than the crop's.
+"""
+
 LARGEST = 1024
 """Most pixels along a side of a crop that a network may be made for."""
 
@@ -70,25 +78,30 @@ def open_session(data: bytes, providers: Sequence[str]) -> ort.InferenceSession:
 
 @dataclass(frozen=True)
 class FillNetwork:
-    """A network that fills faces: any of `INPUTS` in, `face` float32 [1, 3, S, S] RGB in 0..255 out."""
+    """A network that fills faces: any of `INPUTS` in, `face`, or `flow` and `light`, out; see `OUTPUTS`."""
 
     session: ort.InferenceSession
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     size: int | None
     """Pixels of the crops that it wants; None: any multiple of 64."""
+    view: int | None
+    """Pixels of what it is shown of them; None: as they are. Only who gives `flow` and `light` may see less."""
 
-    def run(self, given: dict[str, np.ndarray]) -> np.ndarray:
-        """The face. Raises BadEnvironment where the network fails or gives something else."""
+    def run(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Its outputs, without the batch's axis. Raises BadEnvironment where the network fails or gives something else."""
         try:
-            (face,) = self.session.run(["face"], given)
+            found = dict(zip(self.outputs, self.session.run(self.outputs, given), strict=True))
         except Exception as error:  # ONNX Runtime's own errors have no common base
             raise BadEnvironment(f"the network failed at work ({_told(error)}); try another --model") from None
-        if face.dtype.kind != "f" or not np.isfinite(face).all():
-            raise BadEnvironment("the network gives pixels that are no numbers; try another --model")
-        wanted = (1, 3, *given[self.inputs[0]].shape[2:])
-        if face.shape != wanted:
-            raise BadEnvironment(f"the network's face is {list(face.shape)}, not {list(wanted)}; try another --model")
-        return face.astype(np.float32, copy=False)
+        for name, values in found.items():
+            if values.dtype.kind != "f" or not np.isfinite(values).all():
+                raise BadEnvironment(f"the network's {name} holds what are no numbers; try another --model")
+            sides = given[self.inputs[0]].shape[2:] if name == "face" else values.shape[2:]
+            wanted = (1, OUTPUTS[name], *sides)
+            if values.shape != wanted or len(wanted) != 4:
+                raise BadEnvironment(f"the network's {name} is {list(values.shape)}, not {list(wanted)}; try another --model")
+        return {name: values[0].astype(np.float32, copy=False) for name, values in found.items()}
 
 
 def fill_network(model: str, providers: tuple[str, ...] = ("cpu",)) -> FillNetwork:
@@ -131,9 +144,13 @@ def _checked(model: str, made: ort.InferenceSession) -> FillNetwork:
             shape = f"{put.type} {put.shape}"
             raise BadOption(f"the model {model} wants {put.name} as {shape}; make it float [1, {INPUTS[put.name]}, S, S]")
         sizes |= set(put.shape[2:])
-    if "face" not in [out.name for out in made.get_outputs()]:
+    inputs, given = tuple(put.name for put in made.get_inputs()), {out.name for out in made.get_outputs()}
+    plans = {"flow", "light"} <= given and "warped" in inputs and "face" not in given
+    outputs = ("flow", "light") if plans else ("face",)
+    if not given.issuperset(outputs):
         raise BadOption(f"the model {model} has no output named face; name it so, as float [1, 3, S, S] RGB in 0..255")
     fixed = {s for s in sizes if isinstance(s, int)}
     if len(fixed) > 1 or any(not 64 <= s <= LARGEST or s % 64 for s in fixed):
         raise BadOption(f"the model {model} is made for crops of {fixed} px; make it one multiple of 64 from 64 to {LARGEST}")
-    return FillNetwork(made, tuple(put.name for put in made.get_inputs()), next(iter(fixed), None))
+    size = next(iter(fixed), None)
+    return FillNetwork(made, inputs, outputs, *((size, None) if outputs == ("face",) else (None, size)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -21,6 +21,10 @@ REACH = 7
 """Frames before and after that have a say in whether a face is masked."""
 NEAR = (1.0, 3.0, 4.0, 3.0, 1.0)
 """Weights of the neighbouring frames' masks."""
+MASKED, BARE = 2, 5
+"""Every how manyth frame of a face is looked at: while there is any sign of a mask, and while there is none."""
+LITTLE = 0.1
+"""Belief that is such a sign."""
 ON, OFF = 0.5, 0.35
 """Belief at which a track becomes masked, and below which it becomes bare again."""
 FADE = 4
@@ -84,35 +88,62 @@ def segment(found: Iterable[Found], one: Segment) -> Iterator[Seen]:
     return fade(decide(found, one))
 
 
+@dataclass(eq=False)
+class Look:
+    """A frame, its faces, and the masks of those that were looked at, by track."""
+
+    frame: Frame
+    faces: list[Face]
+    masks: dict[int, Mask] = field(default_factory=dict)
+
+
 def decide(found: Iterable[Found], one: Segment) -> Iterator[Seen]:
     """Each face with its mask, not faded yet."""
-    past: deque[Seen] = deque(maxlen=REACH)
-    ahead: deque[Seen] = deque()
+    past: deque[Look] = deque(maxlen=REACH)
+    ahead: deque[Look] = deque()
     worn: dict[int, bool] = {}
     for frame, faces in found:
-        ahead.append((frame, [(face, one(frame, face)) for face in faces]))
+        ahead.append(Look(frame, faces))
+        for face in faces:
+            _look([*past, *ahead], face, one)
         if len(ahead) > REACH:
             yield _decide(past, ahead, worn)
     while ahead:
         yield _decide(past, ahead, worn)
 
 
-def _decide(past: deque[Seen], ahead: deque[Seen], worn: dict[int, bool]) -> Seen:
+def _look(looks: list[Look], face: Face, one: Segment) -> None:
+    """Look at a face of the newest frame if it is time to; a new sign of a mask is followed back."""
+    track, now = face.track_id, len(looks) - 1
+    last = max((k for k, look in enumerate(looks) if track in look.masks), default=None)
+    sign = last is None or looks[last].masks[track].belief >= LITTLE
+    if last is not None and now - last < (MASKED if sign else BARE):
+        return
+    looks[now].masks[track] = one(looks[now].frame, face)
+    if not sign and looks[now].masks[track].belief >= LITTLE:
+        for look in looks[last + 1 : now]:
+            for before in look.faces:
+                if before.track_id == track:
+                    look.masks[track] = one(look.frame, before)
+
+
+def _decide(past: deque[Look], ahead: deque[Look], worn: dict[int, bool]) -> Seen:
     """The oldest frame ahead, each face with the mask that its neighbours in time agree on."""
-    frame, faces = ahead[0]
-    decided = []
-    for face, _ in faces:
-        around = [*past, *list(ahead)[: REACH + 1]]
-        now = len(past)
-        same = {k: m for k, (_, fs) in enumerate(around) for f, m in fs if f.track_id == face.track_id}
-        belief = float(np.mean([m.belief for m in same.values()]))
+    look = ahead[0]
+    decided, around, now = [], [*past, *list(ahead)[: REACH + 1]], len(past)
+    for face in look.faces:
+        same = {k: one.masks[face.track_id] for k, one in enumerate(around) if face.track_id in one.masks}
+        # Each frame votes by its nearest look, for looks are denser where there is a mask.
+        voters = [k for k, one in enumerate(around) if any(f.track_id == face.track_id for f in one.faces)]
+        belief = float(np.mean([same[min(same, key=lambda k: abs(k - voter))].belief for voter in voters]))  # noqa: B023
         worn[face.track_id] = belief >= (OFF if worn.get(face.track_id) else ON)
         weights = {k: NEAR[k - now + 2] for k in same if abs(k - now) <= 2}
+        weights = weights or {min(same, key=lambda k: abs(k - now)): 1.0}  # noqa: B023
         alpha = sum(same[k].alpha * w for k, w in weights.items()) / sum(weights.values())
         present = worn[face.track_id] and float((alpha > 0.5).mean()) >= LEAST
         decided.append((face, Mask(alpha, belief, present)))
     past.append(ahead.popleft())
-    return frame, decided
+    return look.frame, decided
 
 
 def fade(seen: Iterable[Seen]) -> Iterator[Seen]:

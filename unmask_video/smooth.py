@@ -10,11 +10,11 @@ import numpy as np
 
 from unmask_video.face import FaceCrop, Patch
 from unmask_video.frame import Frame
-from unmask_video.picture import grey
+from unmask_video.picture import grey, grid
 
 SIZE = 128
 """Pixels at which flow is measured."""
-SHARE = 0.8
+SHARE = 0.7
 """Most that the carried patch contributes."""
 AGREE_PX = 1.0
 """Forward and backward flow that differ by this much (px at 128) are half believed."""
@@ -56,15 +56,15 @@ def blend(now: Patch, before: Patch, flow: np.ndarray, agree: np.ndarray, share:
         before = replace(
             before, image=cv2.resize(before.image, (size, size)), alpha=cv2.resize(before.alpha, (size, size))
         )
-    scale = size / flow.shape[0]
-    there = grid(size) + cv2.resize(flow, (size, size)) * scale
+    x, y, w, h = cv2.boundingRect((now.alpha > 0).astype(np.uint8))
+    if not w:
+        return now
+    part = slice(y, y + h), slice(x, x + w)
+    there = grid(size)[part] + cv2.resize(flow, (size, size))[part] * (size / flow.shape[0])
     carried = cv2.remap(before.image, there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     known = cv2.remap(before.alpha, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    apart = cv2.GaussianBlur(grey(np.abs(carried - now.image)), (0, 0), size / 64)
-    weight = share * cv2.resize(agree, (size, size)) * known / (1 + (apart / AGREE_LEVEL) ** 2)
-    return replace(now, image=now.image + (carried - now.image) * weight[..., None])
-
-
-def grid(size: int) -> np.ndarray:
-    """float32 [size, size, 2]: each pixel's own index x, y."""
-    return np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
+    apart = cv2.GaussianBlur(grey(np.abs(carried - now.image[part])), (0, 0), size / 64)
+    weight = share * cv2.resize(agree, (size, size))[part] * known / (1 + (apart / AGREE_LEVEL) ** 2)
+    image = now.image.copy()
+    image[part] += (carried - image[part]) * weight[..., None]
+    return replace(now, image=image)

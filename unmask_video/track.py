@@ -19,8 +19,12 @@ from unmask_video.frame import Frame
 from unmask_video.geometry import iou
 from unmask_video.picture import is_cut, small_grey
 
-EVERY = 5
-"""Frames from one detection to the next."""
+EVERY = 10
+"""Frames from one look for faces to the next."""
+IN_FULL = 5
+"""Looks from one that sees small faces, too, to the next; the first of a shot is one."""
+SMALL = 1 / 24
+"""Faces below this part of the frame's longer side are looked for in full."""
 ALIVE = 0.5
 """Least score of landmarks that need nobody's word; below, the detector must see the face too."""
 EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
@@ -71,6 +75,15 @@ class Tracked:
     unseen: int = 0
     """Frames since the face was last detected."""
 
+    def unsure(self) -> bool:
+        """FaceMesh lost it, or hardly believes in it."""
+        return self.lost > 0 or self.face.score < ALIVE
+
+    def box(self) -> np.ndarray:
+        """float64 [4]: a square where the filter expects the face."""
+        x, y, side = self.kalman.x[:3, 0]
+        return np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
+
     def predicted(self) -> np.ndarray:
         """The last landmarks, moved to where the filter expects them now."""
         shift = self.kalman.x[:2, 0] - box_state(self.face.box)[:2, 0]
@@ -94,7 +107,10 @@ class Tracked:
 class Linker:
     """The state of `follow`: live tracks, and the frames since the last detection."""
 
-    detect: Callable[[Frame], list[Detection]]
+    detect: Callable[[Frame, bool], list[Detection]]
+    """Of a frame, in full or at a glance, which is cheaper and misses small faces."""
+    near: Callable[[Frame, np.ndarray], list[Detection]]
+    """In the surroundings of a box [4]."""
     measure: Measure
     region_of_landmarks: Callable[[np.ndarray], np.ndarray]
     region_of_detection: Callable[[Detection], np.ndarray]
@@ -103,6 +119,14 @@ class Linker:
     tracks: list[Tracked] = field(default_factory=list)
     waiting: list[Found] = field(default_factory=list)
     next_id: int = 0
+    looks: int = 0
+    """In this shot."""
+
+    def found(self, frame: Frame) -> list[Detection]:
+        """Faces in a frame, in full where there is need."""
+        least = SMALL * max(frame.width, frame.height)
+        small = any(t.face.box[3] - t.face.box[1] < least for t in self.tracks)
+        return self.detect(frame, small or self.looks % IN_FULL == 0 or any(t.unsure() for t in self.tracks))
 
     def move(self, frame: Frame) -> list[Face]:
         """Measure every live track in a new frame."""
@@ -115,13 +139,26 @@ class Linker:
         self.tracks = [t for k, t in enumerate(self.tracks) if t.lost <= GAP and not _doubles(t, self.tracks[:k])]
         return [f for f in seen if any(t.id == f.track_id for t in self.tracks)]
 
-    def unsure(self) -> bool:
-        """True if a track needs the detector's word: FaceMesh lost it, or hardly believes in it."""
-        return any(t.lost or t.face.score < ALIVE for t in self.tracks)
+    def check(self, frame: Frame, faces: list[Face]) -> bool:
+        """Ask the detector about each unsure track, and correct `faces`; False if one is not where it should be."""
+        unsure = [track for track in self.tracks if track.unsure()]
+        found = [self.seen_near(frame, track) for track in unsure]
+        if not all(found):
+            return False
+        for track, detection in zip(unsure, found, strict=True):
+            self.confirm(frame, track, detection, faces)
+        return True
+
+    def seen_near(self, frame: Frame, track: Tracked) -> Detection | None:
+        """What the detector sees where a track should be."""
+        found = self.near(frame, track.box())
+        pairs = match([track.kalman.x[:3, 0]], [d.box for d in found])
+        return found[pairs[0][1]] if pairs else None
 
     def look(self, frame: Frame, faces: list[Face]) -> None:
         """Detect: confirm tracks, end unseen ones, start new ones and follow them back. Corrects `faces`."""
-        found = self.detect(frame)
+        found = self.found(frame)
+        self.looks += 1
         pairs = match([t.kalman.x[:3, 0] for t in self.tracks], [d.box for d in found])
         matched = {i: found[j] for i, j in pairs}
         for i, track in enumerate(self.tracks):
@@ -163,6 +200,13 @@ class Linker:
             return self.guess(detection), 0.0
         return landmarks, score
 
+    def end(self, since: int) -> list[Found]:
+        """What waits at the end of a shot, `since` frames after the last look; who came in since then is found, too."""
+        if since:
+            self.look(*self.waiting[-1])
+        waiting, self.tracks, self.waiting, self.looks = self.waiting, [], [], 0
+        return waiting
+
     def trace_back(self, face: Face) -> None:
         """Follow a new face backwards through the frames that wait."""
         track = Tracked(face.track_id, face, box_filter(face.box))
@@ -172,7 +216,7 @@ class Linker:
             if not track.take(points, score):
                 return
             if score < ALIVE:
-                found = self.detect(frame)
+                found = self.found(frame)
                 pairs = match([track.kalman.x[:3, 0]], [d.box for d in found])
                 if not pairs:
                     return
@@ -208,19 +252,19 @@ def match(states: list[np.ndarray], boxes: list[np.ndarray]) -> list[tuple[int, 
 
 
 def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> Iterator[Found]:
-    """Each frame with the faces in it; comes up to `every` frames late."""
-    small = None
-    for count, frame in enumerate(frames):
+    """Each frame with the faces in it; comes up to twice `every` frames late."""
+    small, since = None, 0
+    for frame in frames:
         last, small = small, small_grey(frame)
         if last is not None and is_cut(last, small):
-            yield from linker.waiting
-            linker.tracks, linker.waiting = [], []
+            yield from linker.end(since)
         faces = linker.move(frame)
         linker.waiting.append((frame, faces))
-        anew = len(linker.waiting) == 1 and not linker.tracks
-        if count % every == 0 or anew or linker.unsure():
+        since += 1
+        if since >= every or linker.looks == 0 or not linker.check(frame, faces):
             linker.look(frame, faces)
-            # The newest frame stays: the next face found late may be followed back through it.
+            since = 0
+            # The newest frames stay: the next face found late may be followed back through them.
             yield from linker.waiting[:-every]
             del linker.waiting[:-every]
-    yield from linker.waiting
+    yield from linker.end(since)

@@ -14,7 +14,7 @@ import numpy as np
 from unmask_video.face import CANONICAL, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert, scale_of, scaled
-from unmask_video.picture import FINE, finest, plane_scale, resample, sample
+from unmask_video.picture import FINE, finest, grid, plane_scale, resample, sample
 
 MIDLINE = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 164, 0, 11, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
 """FaceMesh indices from the forehead over the nose to the chin."""
@@ -83,11 +83,10 @@ def spline(at: np.ndarray, values: np.ndarray, size: int, *, stiffness: float = 
     system[:count, count:] = np.hstack([np.ones((count, 1)), at])
     system[count:, :count] = system[:count, count:].T
     weights = np.linalg.solve(system, np.vstack([values, np.zeros((3, 2))]))
-    steps = (np.arange(GRID) + 0.5) / GRID
-    places = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    coarse = _kernel(places, at) @ weights[:count] + np.hstack([np.ones((len(places), 1)), places]) @ weights[count:]
-    coarse = coarse.reshape(GRID, GRID, 2).astype(np.float32)
-    return _enlarge(coarse, size)
+    places, weights = ((grid(GRID) + 0.5) / GRID).reshape(-1, 2), weights.astype(np.float32)
+    straight = weights[count] + places @ weights[count + 1 :]
+    coarse = _kernel(places, at.astype(np.float32)) @ weights[:count] + straight
+    return _enlarge(coarse.reshape(GRID, GRID, 2), size)
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -159,15 +158,16 @@ def paste(frame: Frame, patches: list[Patch]) -> Frame:
         yuv = cv2.transform(patch.image, np.hstack([matrix, offset[:, None]]))
         for k, plane in enumerate(planes):
             crop_to_plane = scaled(patch.crop_to_frame, 1.0, plane_scale(frame, plane))
-            # Colours have little grain of their own.
-            noise = grain(plane, patch.skin, crop_to_plane) if k == 0 and patch.skin is not None else 0.0
+            noise = 0.0
+            if k == 0 and patch.skin is not None:  # colours have little grain of their own
+                noise = grain(plane, patch.skin, scaled(crop_to_plane, len(patch.alpha) / len(patch.skin), 1.0))
             noise = noise if noise > FAINT * 2 ** (frame.colour.bits - 8) else 0.0
-            _blend(plane, yuv[..., k], patch.alpha, crop_to_plane, noise, np.random.default_rng(frame.index))
+            _blend(plane, yuv[..., k], patch.alpha, crop_to_plane, noise, frame.index)
     return replace(frame, planes=tuple(planes))
 
 
 def grain(plane: np.ndarray, skin: np.ndarray, crop_to_plane: np.ndarray) -> float:
-    """Standard deviation of the finest detail of a plane [h, w] where there is skin, float32 [S, S] of the crop; 0: unknown.
+    """Standard deviation of the finest detail of a plane [h, w] where there is skin, float32 [s, s]; 0: unknown.
 
     By its median, which hairs and edges do not move.
     """
@@ -192,8 +192,7 @@ def _covered(plane: np.ndarray, where: np.ndarray, crop_to_plane: np.ndarray) ->
 
 
 def _blend(
-    plane: np.ndarray, values: np.ndarray, alpha: np.ndarray, crop_to_plane: np.ndarray, noise: float,
-    rng: np.random.Generator,
+    plane: np.ndarray, values: np.ndarray, alpha: np.ndarray, crop_to_plane: np.ndarray, noise: float, seed: int
 ) -> None:  # fmt: skip
     """Blend one channel of a patch into a plane, within the patch's box only, with noise where it is smoother than that."""
     part, to_crop, box = _covered(plane, alpha > 0, crop_to_plane)
@@ -206,5 +205,6 @@ def _blend(
     mixed = part + (colour - part) * opacity
     if noise:
         found = cv2.blur(finest(mixed) ** 2, (ABOUT, ABOUT))
+        rng = np.random.default_rng(seed)
         mixed += rng.standard_normal(part.shape, np.float32) * np.sqrt(np.maximum(noise**2 - found, 0) / KEPT) * opacity
     np.copyto(part, mixed.round().clip(0, top).astype(plane.dtype), where=opacity > 1 / 512)

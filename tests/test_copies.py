@@ -1,0 +1,42 @@
+"""Films in which no face is painted come out as they went in, to the byte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faces import Footage, portrait, write_photo
+from helpers import frames_25
+from test_pipeline import COUNT, FILM, assert_alike, make, moving, read, run
+
+from unmask_video.picture import thumbnail
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a reference photo and nothing else."""
+    write_photo(tmp_path / "face.png", portrait())
+    return tmp_path
+
+
+def test_a_film_in_which_nobody_is_painted_is_copied(folder: Path) -> None:
+    source = make(folder, footage=Footage(portrait()))
+    report = run(folder)
+    assert report.copied and "copied" in report.summary() and report.frames == COUNT and not report.ratio
+    assert (folder / "out.mp4").read_bytes() == source.read_bytes()
+    for number, asked in enumerate(({"crf": 30}, {"audio": False}, {"trim_start": 0.1}, {"preset": "fast"})):
+        assert not run(folder, target=f"{number}.mp4", **asked).copied
+        assert (folder / f"{number}.mp4").read_bytes() != source.read_bytes()
+    assert not run(folder, target="out.mkv").copied
+
+
+def test_a_mask_that_comes_late_loses_nothing_of_what_was_before(folder: Path) -> None:
+    bare, worn, film = Footage(portrait()), moving(), replace(FILM, pts=frames_25(50))
+    source = make(folder, film, footage=lambda index: (bare if index < 35 else worn)(index))
+    report = run(folder)
+    assert not report.copied and report.frames == 50 and report.filled >= 12
+    assert_alike(source, folder / "out.mp4")
+    for index, frame in enumerate(read(folder / "out.mp4")):
+        assert np.abs(thumbnail(frame, 256).astype(float) - bare(index)).mean() < 6
