@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,11 @@ from training.faces import Faces  # noqa: E402
 from training.patterns import load_patterns  # noqa: E402
 from training.samples import SegmenterSamples  # noqa: E402
 from unmask_video import segment  # noqa: E402
-from unmask_video.inpaint import moved  # noqa: E402
 from unmask_video.models.layers import move, shrink  # noqa: E402
 from unmask_video.models.segmenter import SIZE, Segmenter  # noqa: E402
 from unmask_video.models.swift import VIEW, Swift  # noqa: E402
+from unmask_video.painting import Painting  # noqa: E402
+from unmask_video.picture import grid  # noqa: E402
 from unmask_video.runtime import open_session, session  # noqa: E402
 
 torch.set_num_threads(1)  # as training does: many small tests on a busy machine fight over threads
@@ -69,7 +71,9 @@ def test_the_exported_swift_is_the_trained_one() -> None:
         face = network(*given).numpy()
     plan = open_session(data, ("cpu",)).run(["flow", "light"], {k: v.numpy() for k, v in zip(network.inputs, given, strict=True)})
     warped, flow, light = (x[0].transpose(1, 2, 0) for x in (given[2].numpy(), *plan))
-    found, face = moved(warped, flow, light), face[0].transpose(1, 2, 0)
+    straight, hidden = (grid(VIEW) + 0.5) / VIEW, np.zeros((VIEW, VIEW), np.float32)
+    painting = replace(Painting.plain(warped, hidden, np.eye(2, 3)), where=straight).moved(flow, light)
+    found, face = painting.at(VIEW).clip(0, 255), face[0].transpose(1, 2, 0)
     assert np.abs(found - face).max() <= 1 and np.abs(face - warped).mean() > 2, "OpenCV does with it what PyTorch does"
 
 

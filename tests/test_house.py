@@ -21,7 +21,7 @@ PACKAGE = ROOT / "unmask_video"
 WEIGHTS = ROOT / "models" / "weights"
 
 LAYERS: dict[str, set[str]] = {
-    "things": {"errors", "face", "frame", "geometry", "picture", "report", "stopwatch"},
+    "things": {"errors", "face", "frame", "geometry", "painting", "picture", "report", "stopwatch"},
     "models": {"models"},
     "means": {"ahead", "clock", "container", "encoders", "options", "remux", "runtime", "tone"},
     "stages": {

@@ -21,6 +21,7 @@ from unmask_video import BadOption, Options, UnknownModel, cli, inpaint, unmask,
 from unmask_video.face import Face, FaceCrop, Guide, Mask, Patch, Reference, align  # noqa: E402
 from unmask_video.frame import Frame  # noqa: E402
 from unmask_video.geometry import apply, invert, scaled  # noqa: E402
+from unmask_video.painting import Painting  # noqa: E402
 from unmask_video.picture import photo, plane_scale, resample, sample, thumbnail  # noqa: E402
 from unmask_video.pipeline import Tools, route  # noqa: E402
 from unmask_video.runtime import INPUTS, fill_network  # noqa: E402
@@ -78,15 +79,15 @@ def case() -> tuple[FaceCrop, Mask, Guide]:
     return crop, Mask(drawn, 1.0, True), warp.guide(crop, tilted)
 
 
-def filled(path: Path, case: tuple[FaceCrop, Mask, Guide]) -> Patch:
+def filled(path: Path, case: tuple[FaceCrop, Mask, Guide]) -> Painting:
     return inpaint.by_network(fill_network(str(path)))(*case)
 
 
 def test_a_network_that_gives_warped_back_is_tps(case: tuple, tmp_path: Path) -> None:
     own, tps = filled(write(tmp_path / "own.onnx", "Identity warped -> face", warped=put()), case), inpaint.tps(*case)
-    assert (own.image.clip(0, 255) == tps.image.clip(0, 255)).all()
-    assert (own.alpha == tps.alpha).all() and (own.crop_to_frame == tps.crop_to_frame).all()
-    assert np.abs(own.image - case[0].image)[tps.alpha > 0].mean() > 10, "the mask is gone"
+    assert np.abs(own.at(256) - tps.at(256).clip(0, 255)).max() < 1e-3
+    assert (own.hidden == tps.hidden).all() and (own.crop_to_frame == tps.crop_to_frame).all()
+    assert np.abs(own.at(256) - case[0].image)[tps.hidden > 0].mean() > 10, "the mask is gone"
 
 
 def test_networks_get_what_they_ask_for(case: tuple, tmp_path: Path) -> None:
@@ -94,13 +95,13 @@ def test_networks_get_what_they_ask_for(case: tuple, tmp_path: Path) -> None:
     wanted = {
         "image": crop.image,
         "hidden": np.repeat(inpaint.hole(mask, 256)[..., None], 3, 2) * 255,
-        "warped": inpaint.tps(*case).image,
-        "reference": cv2.resize(guide.photo, (256, 256), interpolation=cv2.INTER_AREA),
+        "warped": inpaint.tps(*case).at(256),
+        "reference": cv2.resize(guide.reference.image, (256, 256), interpolation=cv2.INTER_AREA),
     }
     assert set(wanted) == set(INPUTS)
     for name, picture in wanted.items():
         nodes = "Expand hidden three -> all; Mul all bytes -> face" if name == "hidden" else f"Identity {name} -> face"
-        found = filled(write(tmp_path / f"{name}.onnx", nodes, **{name: put(INPUTS[name])}), case).image
+        found = filled(write(tmp_path / f"{name}.onnx", nodes, **{name: put(INPUTS[name])}), case).at(256)
         assert np.abs(found.clip(0, 255) - picture.clip(0, 255)).max() < 1e-3, name
     assert np.abs(wanted["reference"] - wanted["warped"]).mean() > 10, "the photo itself is not warped"
 
@@ -113,8 +114,8 @@ def test_pictures_stay_within_bytes(tmp_path: Path) -> None:
     reference = Reference("portrait", portrait(), points(), np.zeros(192, np.float32))
     given = crop, Mask(np.ones((192, 192), np.float32), 1.0, True), warp.guide(crop, reference)
     for name in ("image", "warped"):
-        found = filled(write(tmp_path / f"{name}.onnx", f"Identity {name} -> face", **{name: put()}), given).image
-        assert found.min() >= 0 and found.max() <= 255, name
+        found = filled(write(tmp_path / f"{name}.onnx", f"Identity {name} -> face", **{name: put()}), given).at(128)
+        assert found.min() > -1e-3 and found.max() < 255.001, name
 
 
 # --- whole films ----------------------------------------------------------------------------------
@@ -155,7 +156,8 @@ def routed(model: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tu
 def test_a_film_by_warped_is_the_film_by_tps(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = routed(str(write(folder / "own.onnx", "Identity warped -> face", warped=put())), folder, monkeypatch)
     for (_, a, _), (_, b, _) in zip(own, routed("tps", folder, monkeypatch), strict=True):
-        assert max(np.abs(p.astype(int) - q).max() for p, q in zip(a.planes, b.planes, strict=True)) <= 1
+        apart = [np.abs(p.astype(int) - q) for p, q in zip(a.planes, b.planes, strict=True)]
+        assert max(p.max() for p in apart) <= 6 and max(p.mean() for p in apart) < 0.01  # parts and wholes round otherwise
 
 
 def opacity(patch: Patch, frame: Frame, plane: np.ndarray) -> np.ndarray:

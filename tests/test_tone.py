@@ -9,10 +9,11 @@ import pytest
 from faces import points, portrait
 from test_stages import disc, face_at, frame_of
 
-from unmask_video import tone, warp
-from unmask_video.face import Face, Guide, Patch
+from unmask_video import inpaint, tone, warp
+from unmask_video.face import Face, Mask, Patch, Reference
 from unmask_video.frame import Frame
 from unmask_video.geometry import invert
+from unmask_video.painting import Painting, enlarged
 from unmask_video.picture import finest, photo, resample
 
 
@@ -32,13 +33,13 @@ def test_a_fill_takes_on_the_colours_beside_it() -> None:
 def test_a_fill_is_in_tone_with_the_frame() -> None:
     crop, alpha = warp.cut(photo(portrait()), Face(0, points(), 1.0), 256), np.zeros((256, 256), np.float32)
     alpha[116:] = 1  # from cheek to cheek, above the mouth
-    guide = Guide(crop.image, warp.silhouette(crop.landmarks, 256), alpha * 0, crop.image.astype(np.uint8))
-    found = tone.toned(Patch(crop.image * 0.7, alpha, np.eye(2, 3)), crop, guide)
+    guide = warp.guide(crop, Reference("portrait", portrait(), points(), np.zeros(192, np.float32)))
+    found = inpaint.painted(lambda *_: Painting.plain(crop.image * 0.7, alpha, np.eye(2, 3)), crop, Mask(alpha, 1.0, True), guide)
     apart = np.abs(found.image - crop.image).mean(2)
-    face = guide.face > 0.9
+    face = enlarged(guide.face, 256) > 0.9
     before = np.abs(crop.image * 0.3).mean(2)
     assert apart[118:124][face[118:124]].mean() < 0.5 * before[118:124][face[118:124]].mean()
-    assert np.abs(found.image - (crop.image * 0.7).clip(0, 255))[180:].max() < 1, "far from the seam it stays"
+    assert np.abs(found.image - crop.image * 0.7)[180:].max() < 1, "far from the seam it stays"
 
 
 # --- grain ----------------------------------------------------------------------------------------

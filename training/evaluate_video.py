@@ -52,8 +52,8 @@ WITHOUT: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "steady": lambda: mock.patch("unmask_video.steady.steady", lambda found: found),
     "pose": lambda: mock.patch("unmask_video.warp.place", lambda shape, seen: (seen, np.ones(len(seen), bool))),
     "blend": lambda: mock.patch("unmask_video.smooth.smooth", partial(smooth.smooth, share=0.0)),
-    "relight": lambda: mock.patch("unmask_video.inpaint.relight", lambda photo, *_: photo),
-    "seam": lambda: mock.patch("unmask_video.tone.seam_colours", lambda frame, *_: np.zeros_like(frame)),
+    "relight": lambda: mock.patch("unmask_video.inpaint.relight", lambda photo, *_: (np.ones_like(photo), 0 * photo)),
+    "seam": lambda: mock.patch("unmask_video.inpaint.seam_colours", lambda frame, *_: np.zeros_like(frame)),
     "grain": lambda: mock.patch("unmask_video.warp.grain", lambda *_: 0.0),
 }
 """What can be left out, to see what it is good for: smoothed landmarks, the photo's own shape, blending, light, seam, grain.

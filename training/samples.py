@@ -20,7 +20,7 @@ from training.masks import decoy, draw
 from training.patterns import Patterns
 from training.references import as_reference, made_of
 from unmask_video import inpaint, warp
-from unmask_video.face import UPPER, Face, Mask, Patch, Reference, mean_face
+from unmask_video.face import UPPER, Face, Mask, Reference, mean_face
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert
 from unmask_video.landmarks import Measure, onnx_backend, region_of_landmarks
@@ -94,20 +94,21 @@ class FillSamples(Dataset):
         truth = sample(photo(bare.clip(0, 255).astype(np.uint8)), crop.crop_to_frame, self.size)
         alpha = sample(photo(np.repeat(np.uint8(alpha * 255)[..., None], 3, 2)), crop.crop_to_frame, self.size)
         mask = Mask(seen_roughly(alpha[..., 1] / 255, rng), 1.0, True)
-        patch = inpaint.tps(crop, mask, warp.guide(crop, reference))
+        painting = inpaint.tps(crop, mask, warp.guide(crop, reference))
         flat = cv2.resize(reference.image, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        parts = {"image": crop.image, "warped": patch.image, "reference": flat, "truth": truth, "hidden": patch.alpha * 255}
+        parts = {"image": crop.image, "warped": painting.at(self.size), "reference": flat, "truth": truth}
+        parts["hidden"] = painting.hidden * 255
         true = apply(invert(crop.crop_to_frame), landmarks)
-        points = self.points(true, *warp.place(reference.landmarks, crop.landmarks), patch)
+        points = self.points(true, *warp.place(reference.landmarks, crop.landmarks), painting.hidden)
         if rng.random() < 0.5:
             parts = {k: v[:, ::-1] for k, v in parts.items()}
             points[:, [0, 2]] = 1 - points[:, [0, 2]]
         return {k: planes(v) for k, v in parts.items()} | {"points": points}
 
-    def points(self, true: np.ndarray, placed: np.ndarray, facing: np.ndarray, patch: Patch) -> np.ndarray:
+    def points(self, true: np.ndarray, placed: np.ndarray, facing: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         """Of landmarks [468, 3] in the crop's pixels."""
         column, row = true[:, :2].astype(int).clip(0, self.size - 1).T
-        counts = facing & (patch.alpha[row, column] > 0.5)
+        counts = facing & (hidden[row, column] > 0.5)
         return np.column_stack([true[:, :2] / self.size, placed[:, :2] / self.size, counts]).astype(np.float32)
 
     def reference(self, index: int, rng: np.random.Generator) -> Reference:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from unmask_video.geometry import apply, fit_pose, invert
+from unmask_video.picture import Picture
 
 OUTLINE = [
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -26,6 +27,8 @@ UPPER = np.flatnonzero(CANONICAL[:, 1] < -0.07)
 
 SPAN = 1.75
 """Side of a crop in face heights."""
+LOOK = 128
+"""Pixels along the sides of a crop at which it is looked at: what is finer is no light."""
 CENTRE = np.array([0.0, 0.06, 0.0])
 """Middle of a crop on the canonical face: a little low, for masks reach below the chin."""
 
@@ -86,6 +89,11 @@ class Reference:
         """Where the face looks, see the function of that name; asked for in every frame that is filled."""
         return direction(self.landmarks)
 
+    @cached_property
+    def picture(self) -> Picture:
+        """The image, kept at the sizes that were asked for."""
+        return Picture(self.image)
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:
@@ -112,19 +120,25 @@ class FaceCrop:
     landmarks: np.ndarray
     """float64 [468, 3] in crop pixels."""
 
+    @cached_property
+    def look(self) -> np.ndarray:
+        """float32 [LOOK, LOOK, 3]: the image at a glance."""
+        return cv2.resize(self.image, (LOOK, LOOK), interpolation=cv2.INTER_AREA)
+
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """A reference photo brought onto a face's crop."""
+    """A reference photo brought onto a face's crop, told at `LOOK` places along its sides."""
 
-    image: np.ndarray
-    """float32 [S, S, 3] RGB in 0..255: the photo, warped."""
+    reference: Reference
+    where: np.ndarray
+    """float32 [LOOK, LOOK, 2]: where in the photo each place comes from, in its sides, x first."""
+    look: np.ndarray
+    """float32 [LOOK, LOOK, 3] RGB in 0..255: the photo, warped so."""
     face: np.ndarray
-    """float32 [S, S] in 0..1: inside of the face's outline."""
+    """float32 [LOOK, LOOK] in 0..1: inside of the face's outline."""
     near: np.ndarray
-    """float32 [S, S] in 0..1: about the face, on the sides turned to the camera, where ears and neck are."""
-    photo: np.ndarray
-    """uint8 [P, P, 3] RGB: the photo itself, aligned but not warped."""
+    """float32 [LOOK, LOOK] in 0..1: about the face, on the sides turned to the camera, where ears and neck are."""
 
 
 @dataclass(frozen=True, eq=False)

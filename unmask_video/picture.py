@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 
@@ -17,6 +18,23 @@ FINE = 1.2
 """Sigma in pixels of the blur that takes the finest detail away."""
 FAINT = 2.0
 """Mean change, 0..255, that is none: dark frames hold little but noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A photo, ready to be sampled at any size."""
+
+    image: np.ndarray
+    """[P, P, 3] RGB in 0..255."""
+    kept: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def sized(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """It and its grey, shrunk where they would alias in a crop of `size` px; not to be written to."""
+        if size not in self.kept:
+            shrinks = len(self.image) > 1.5 * size
+            image = cv2.resize(self.image, (size, size), interpolation=cv2.INTER_AREA) if shrinks else self.image
+            self.kept[size] = image, grey(image.astype(np.float32))
+        return self.kept[size]
 
 
 def plane_scale(frame: Frame, plane: np.ndarray) -> np.ndarray:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 
-from unmask_video.face import FaceCrop, Guide, Patch
+from unmask_video.face import LOOK, FaceCrop, Guide
+from unmask_video.painting import around, part, remapped, shrunk, window
 from unmask_video.picture import finest, grey
 
 ALIKE = 0.4
 """Skin is where the frame's and the photo's colours have the same ratio, up to this (logarithm)."""
 SIGMAS = (0.0, 0.7, 1.1, 1.6, 2.4)
 """Blurs that are tried, in pixels."""
-EDGE = 6
-"""Pixels beyond what is compared that a blur needs."""
-LOOK = 128
-"""Pixels of the crop at which skin and its light are told; what is finer is no light."""
 PLACES = 64
 """Places across the crop at which colours are compared."""
 BESIDE, FADING = 1.5, 4.0
@@ -36,21 +31,20 @@ FEATURES = (
 
 
 def skin_like(photo: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """How much each pixel of the photo has the face's own colour, float32 [S, S] in 0..1: ears and neck do."""
-    size, photo, face = len(face), shrunk(photo), shrunk(face)
+    """How much each pixel of a photo [s, s, 3] has the face's own colour, float32 [s, s] in 0..1: ears and neck do."""
     total = np.maximum(grey(photo), 0.5)
     # Chromaticity, so that a neck in shadow counts.
     tone = cv2.GaussianBlur(photo[..., :2] / (3 * total[..., None]), (0, 0), 1)
     inside = face > 0.9
     if inside.sum() < 12:
-        return np.zeros((size, size), np.float32)
+        return np.zeros_like(face)
     middle = np.median(tone[inside], axis=0)
     spread = np.median(np.abs(tone[inside] - middle), axis=0) * 1.5 + 0.004
     apart = ((tone[..., 0] - middle[0]) / spread[0]) ** 2 + ((tone[..., 1] - middle[1]) / spread[1]) ** 2
     # A collar is brighter than the skin above it, and black cloth has no tone at all.
     level = total / np.median(total[inside])
     like = np.exp(-0.5 * np.maximum(apart - 2, 0) / 3) * (level > 0.3) * (level < 1.12)
-    return enlarged(cv2.GaussianBlur(like.astype(np.float32), (0, 0), 1), size)
+    return cv2.GaussianBlur(like.astype(np.float32), (0, 0), 1)
 
 
 def well_inside(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray) -> np.ndarray:
@@ -63,25 +57,16 @@ def visible_skin(landmarks: np.ndarray, face: np.ndarray, hidden: np.ndarray, *,
 
     Args:
         landmarks: [468, 3] in the crop's pixels.
-        face: float32 [S, S], inside of its outline; `hidden` likewise.
+        face: float32 [LOOK, LOOK], inside of its outline.
+        hidden: float32 [S, S] in 0..1.
         margin: places from the outline, eyes and brows that do not count.
         gap: places from the hole that do not count.
     """
     features = np.zeros((LOOK, LOOK), np.uint8)
     for ring in FEATURES:
-        cv2.fillPoly(features, [(landmarks[ring, :2] * LOOK / len(face)).round().astype(np.int32)], 1)
+        cv2.fillPoly(features, [(landmarks[ring, :2] * LOOK / len(hidden)).round().astype(np.int32)], 1)
     beside = cv2.dilate((shrunk(hidden) > 0).astype(np.uint8), square(gap))
-    return cv2.erode(shrunk(face), square(margin)) * (1 - cv2.dilate(features, square(margin))) * (1 - beside)
-
-
-def shrunk(picture: np.ndarray, size: int = LOOK) -> np.ndarray:
-    """A crop's picture [S, S, ...] at `size` px."""
-    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def enlarged(picture: np.ndarray, size: int) -> np.ndarray:
-    """Something smooth [s, s, ...] at `size` px."""
-    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)
+    return cv2.erode(face, square(margin)) * (1 - cv2.dilate(features, square(margin))) * (1 - beside)
 
 
 def square(reach: int) -> np.ndarray:
@@ -97,16 +82,16 @@ def near(points: np.ndarray, size: int) -> np.ndarray:
     return around > 0
 
 
-def relight(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """The photo [S, S, 3] with the frame's light: a smooth gain and remainder per colour, from skin seen in both.
+def relight(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The frame's light on a photo [LOOK, LOOK, 3]: a smooth gain and remainder, likewise, from skin seen in both.
 
     Args:
         skin: float32 [LOOK, LOOK], see `visible_skin`.
         seeds: bool [LOOK, LOOK], skin for certain: hair, caps, glasses and highlights elsewhere are told by it.
     """
     if skin.sum() < 5:
-        return photo
-    seen, shown = np.maximum(shrunk(frame), 1.0), np.maximum(shrunk(photo), 1.0)
+        return np.ones_like(photo), np.zeros_like(photo)
+    seen, shown = np.maximum(frame, 1.0), np.maximum(photo, 1.0)
     ratio = np.log(cv2.GaussianBlur(seen / shown, (0, 0), 1))
     sure = (skin > 0.5) & seeds
     middle = np.median(ratio[sure if sure.sum() >= 3 else skin > 0.05], axis=0)
@@ -114,9 +99,8 @@ def relight(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray, seeds: np.nd
     weight = skin * (cv2.max(cv2.max(apart[0], apart[1]), apart[2]) < ALIKE)
     if weight.sum() < 5:
         weight = skin
-    gain = light(seen, shown, weight)
-    rest = remainder(seen - shown * cubic(gain, LOOK), weight)
-    return photo * cubic(gain, len(photo)) + cubic(rest, len(photo))
+    gain = cubic(light(seen, shown, weight), LOOK)
+    return gain, cubic(remainder(seen - shown * gain, weight), LOOK)
 
 
 def cubic(picture: np.ndarray, size: int) -> np.ndarray:
@@ -145,19 +129,21 @@ def remainder(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return diffuse(cv2.resize(error, small, interpolation=cv2.INTER_AREA), known)
 
 
-def match_sharpness(photo: np.ndarray, frame: np.ndarray, skin: np.ndarray) -> np.ndarray:
-    """The photo blurred as far as the frame's skin is softer than its own."""
-    if skin.sum() < 20:
-        return photo
+def softness(crop: FaceCrop, guide: Guide, skin: np.ndarray) -> float:
+    """How much softer the frame's skin [LOOK, LOOK] is than the photo's: a blur's standard deviation in crop pixels."""
+    size = len(crop.image)
     x, y, w, h = cv2.boundingRect((skin > 0).astype(np.uint8))
-    part = slice(max(y - EDGE, 0), y + h + EDGE), slice(max(x - EDGE, 0), x + w + EDGE)
-    wanted, own, found = detail(grey(frame[part]), skin[part]), grey(photo[part]), []
+    if skin.sum() * (size / LOOK) ** 2 < 20:
+        return 0.0
+    cells = around(LOOK, (x, y, x + w, y + h))
+    skin = part(skin[..., None], size, cells)
+    wanted = detail(grey(crop.image[window(size, cells)]), skin)
+    own, found = remapped(guide.reference.picture.sized(size)[1], part(guide.where, size, cells)), []
     for sigma in SIGMAS:
-        found.append(detail(cv2.GaussianBlur(own, (0, 0), sigma) if sigma else own, skin[part]))
+        found.append(detail(cv2.GaussianBlur(own, (0, 0), sigma) if sigma else own, skin))
         if found[-1] <= wanted:
             break
-    sigma = float(np.interp(-wanted, [-f for f in found], SIGMAS[: len(found)]))
-    return cv2.GaussianBlur(photo, (0, 0), sigma) if sigma > 0.2 else photo
+    return float(np.interp(-wanted, [-f for f in found], SIGMAS[: len(found)]))
 
 
 def detail(level: np.ndarray, weight: np.ndarray) -> float:
@@ -165,22 +151,12 @@ def detail(level: np.ndarray, weight: np.ndarray) -> float:
     return float((np.abs(finest(level)) * weight).sum() / max((level * weight).sum(), 1e-6))
 
 
-def toned(patch: Patch, crop: FaceCrop, guide: Guide) -> Patch:
-    """A fill with the colours of the skin beside it; it is told where there is skin whose grain it shall have."""
-    place = crop.landmarks, guide.face, patch.alpha
-    beside = visible_skin(*place, margin=LOOK // 64, gap=0)
-    # A fill may leave what colours can be, which would be taken for light that the frame lacks.
-    image = patch.image.clip(0, 255)
-    image += seam_colours(crop.image, beside, image, (patch.alpha > 0.98) * guide.face)
-    return replace(patch, image=image, skin=well_inside(*place))
-
-
 def seam_colours(frame: np.ndarray, skin: np.ndarray, fill: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """What a fill [S, S, 3] lacks of the frame's colours [S, S, 3] where both meet, fading inwards: float32 [S, S, 3].
+    """What a fill [s, s, 3] lacks of the frame's colours [s, s, 3] where both meet, fading inwards: float32 [s, s, 3].
 
     Args:
         skin: float32 [s, s], where the frame shows skin.
-        own: float32 [S, S], where the fill is skin.
+        own: float32 [s, s], where the fill is skin.
     """
     (outside, known), (inside, filled) = (_beside(*pair) for pair in ((frame, skin), (fill, own)))
     met = np.clip((np.minimum(known, filled) - 0.03) / 0.1, 0, 1)

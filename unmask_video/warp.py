@@ -11,9 +11,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from unmask_video.face import CANONICAL, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference, align
+from unmask_video.face import CANONICAL, LOOK, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert, scale_of, scaled
+from unmask_video.painting import part, remapped, shrunk
 from unmask_video.picture import FINE, finest, grid, plane_scale, resample, sample
 
 MIDLINE = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 164, 0, 11, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
@@ -105,11 +106,13 @@ def _enlarge(coarse: np.ndarray, size: int) -> np.ndarray:
 
 def guide(crop: FaceCrop, reference: Reference) -> Guide:
     """The reference as it would look in the crop's pose."""
-    size = crop.image.shape[0]
-    placed, facing = place(reference.landmarks, crop.landmarks)
+    points = crop.landmarks * (LOOK / len(crop.image))
+    placed, facing = place(reference.landmarks, points)
     control = CONTROL[facing[CONTROL]]
-    image = warp_photo(reference.image, reference.landmarks[control], placed[control], size)
-    return Guide(image, silhouette(placed, size), collar(placed, size), reference.image)
+    where = spline(placed[control, :2], reference.landmarks[control, :2] / len(reference.image), LOOK)
+    # At twice the size, for what is shrunk by areas has less of its detail blurred.
+    look = shrunk(remapped(reference.picture.sized(2 * LOOK)[0], part(where, 2 * LOOK)).astype(np.float32))
+    return Guide(reference, where, look, silhouette(placed, LOOK), collar(placed, LOOK))
 
 
 def warp_photo(image: np.ndarray, points: np.ndarray, onto: np.ndarray, size: int) -> np.ndarray:
