@@ -162,7 +162,7 @@ def test_a_film_by_warped_is_the_film_by_tps(folder: Path, monkeypatch: pytest.M
 
 def opacity(patch: Patch, frame: Frame, plane: np.ndarray) -> np.ndarray:
     """How much of each sample of a plane is the patch's."""
-    to_crop = invert(scaled(patch.crop_to_frame, 1.0, plane_scale(frame, plane)))
+    to_crop = invert(scaled(patch.to_frame, 1.0, plane_scale(frame, plane)))
     return resample(patch.alpha, to_crop, plane.shape[::-1], cv2.BORDER_CONSTANT)
 
 
@@ -184,12 +184,12 @@ def test_green_is_painted_in_the_hole_and_nowhere_else(folder: Path, monkeypatch
 @pytest.mark.parametrize("photos", [["face.png"], []], ids=["with a photo", "without"])
 def test_a_network_of_one_size_fills_a_film(photos: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, paste = set(), warp.paste
-    monkeypatch.setattr(warp, "paste", lambda f, patches: sizes.update(p.image.shape for p in patches) or paste(f, patches))
+    monkeypatch.setattr(warp, "paste", lambda f, patches: sizes.update(p.size for p in patches) or paste(f, patches))
     model = write(folder / "own.onnx", "Identity warped -> face", warped=put(side=128))
     told = unmask(
         folder / "in.mp4", folder / "out.mp4", reference=[folder / p for p in photos], options=Options(model=str(model))
     )
-    assert told.filled >= 0.9 * COUNT and sizes == {(128, 128, 3)} and not told.kept
+    assert told.filled >= 0.9 * COUNT and sizes == {128} and not told.kept
     assert facts(folder / "out.mp4").times == facts(folder / "in.mp4").times
     assert len(told.warnings) == (0 if photos else 1)
     if not photos:

@@ -52,15 +52,21 @@ def test_a_part_is_that_part_of_the_whole(size: int) -> None:
 def test_a_patch_is_painted_where_it_covers(size: int, blur: float) -> None:
     one = painting(size, blur)
     patch, whole = one.patch(), one.at(size)
-    covered = cv2.erode(one.hidden, np.ones((7, 7))) > 0
-    assert np.abs(patch.image - whole)[covered].mean() < 0.2 and patch.alpha is one.hidden
-    assert (patch.image[: size // 4] == 0).all(), "no work is done where nothing shows"
-    assert whole[covered].std() > 10
+    (x, y), (h, w) = patch.corner, patch.alpha.shape
+    inside = slice(y, y + h), slice(x, x + w)
+    covered = cv2.erode(patch.alpha, np.ones((7, 7))) > 0
+    assert np.abs(patch.image - whole[inside])[covered].mean() < 0.4 and covered.sum() > 0.05 * size**2
+    assert (patch.alpha == one.hidden[inside]).all() and patch.alpha.sum() == one.hidden.sum()
+    assert y >= size // 4 and patch.size == size, "no work is done where nothing shows"
+    assert (patch.to_frame == [[1, 0, x], [0, 1, y]]).all()
+    done, alpha = patch.over(whole * 0), one.hidden[..., None]
+    assert np.abs(done - whole * alpha)[cv2.erode(one.hidden, np.ones((7, 7))) > 0].mean() < 0.2
+    assert not done[one.hidden == 0].any()
 
 
 def test_a_bare_crop_has_an_empty_patch() -> None:
     bare = Painting.plain(np.full((128, 128, 3), 9, np.float32), np.zeros((128, 128), np.float32), np.eye(2, 3))
-    assert bare.patch().image.max() == 0
+    assert bare.patch().alpha.max() == 0
 
 
 @pytest.mark.parametrize("size", SIZES)

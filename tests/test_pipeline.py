@@ -75,7 +75,7 @@ def inside(frame: Frame, plane: np.ndarray, patches: list[Patch]) -> np.ndarray:
     for patch in patches:
         rows, columns = np.nonzero(patch.alpha)
         x, y = np.meshgrid([columns.min() - 1, columns.max() + 2], [rows.min() - 1, rows.max() + 2])
-        to_plane = scaled(patch.crop_to_frame, 1.0, plane_scale(frame, plane))
+        to_plane = scaled(patch.to_frame, 1.0, plane_scale(frame, plane))
         corners = apply(to_plane, np.stack([x.ravel(), y.ravel()], axis=-1))
         (x0, y0), (x1, y1) = np.floor(corners.min(0)).astype(int) - 1, np.ceil(corners.max(0)).astype(int) + 1
         found[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True

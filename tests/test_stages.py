@@ -224,7 +224,7 @@ def over_time(images: list[np.ndarray], fills: list[np.ndarray | None]) -> list[
     frame, alpha, stay = noisy("gray"), np.ones((128, 128), np.float32), np.eye(2, 3)
     filled = []
     for image, fill in zip(images, fills, strict=True):
-        crop = FaceCrop(image, stay, points())
+        crop = FaceCrop(photo(image.astype(np.uint8)), 128, stay, points())
         filled.append((frame, [] if fill is None else [(4, crop, Patch(fill, alpha, stay))]))
     return [patches[0].image if patches else None for _, patches in smooth.smooth(filled)]
 

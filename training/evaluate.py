@@ -99,7 +99,7 @@ def filled(fill: Fill, case: Case, mask: Mask) -> np.ndarray:
     image = case.crop.image
     if mask.present:
         patch = fill(case.crop, mask, case.guide)
-        image = image + (patch.image - image) * patch.alpha[..., None]
+        image = patch.over(image)
     return image.clip(0, 255)
 
 

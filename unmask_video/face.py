@@ -9,8 +9,9 @@ from importlib.resources import files
 import cv2
 import numpy as np
 
-from unmask_video.geometry import apply, fit_pose, invert
-from unmask_video.picture import Picture
+from unmask_video.frame import Frame
+from unmask_video.geometry import apply, fit_pose, invert, scaled
+from unmask_video.picture import Picture, sample
 
 OUTLINE = [
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -111,19 +112,31 @@ class Mask:
 
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """A face cut out of a frame, upright and of one size."""
+    """A face's place in a frame, upright and of one size; it is cut out as far as it is asked for."""
 
-    image: np.ndarray
-    """float32 [S, S, 3] RGB in 0..255."""
+    frame: Frame
+    size: int
+    """Pixels along its sides, S."""
     crop_to_frame: np.ndarray
     """float64 [2, 3]: crop pixels to frame pixels."""
     landmarks: np.ndarray
     """float64 [468, 3] in crop pixels."""
 
     @cached_property
+    def image(self) -> np.ndarray:
+        """float32 [S, S, 3] RGB in 0..255."""
+        return sample(self.frame, self.crop_to_frame, self.size)
+
+    @cached_property
     def look(self) -> np.ndarray:
-        """float32 [LOOK, LOOK, 3]: the image at a glance."""
-        return cv2.resize(self.image, (LOOK, LOOK), interpolation=cv2.INTER_AREA)
+        """float32 [LOOK, LOOK, 3]: the same at a glance."""
+        return sample(self.frame, scaled(self.crop_to_frame, self.size / LOOK, 1.0), LOOK)
+
+    def part(self, rows: slice, columns: slice) -> np.ndarray:
+        """float32 [h, w, 3]: some of the image."""
+        start = self.crop_to_frame[:, :2] @ [columns.start, rows.start] + self.crop_to_frame[:, 2]
+        size = columns.stop - columns.start, rows.stop - rows.start
+        return sample(self.frame, np.column_stack([self.crop_to_frame[:, :2], start]), size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +156,37 @@ class Guide:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """What is painted over a face."""
+    """What is painted over a face: all of its crop, or the part that covers anything."""
 
     image: np.ndarray
-    """float32 [S, S, 3] RGB in 0..255."""
+    """float32 [h, w, 3] RGB in 0..255."""
     alpha: np.ndarray
-    """float32 [S, S], 0: the frame stays, 1: `image` replaces it."""
+    """float32 [h, w], 0: the frame stays, 1: `image` replaces it."""
     crop_to_frame: np.ndarray
     """float64 [2, 3]: crop pixels to frame pixels."""
     skin: np.ndarray | None = None
-    """float32 [s, s] in 0..1 over the same square: where the frame shows skin, whose grain `image` shall have; None: no grain."""
+    """float32 [s, s] in 0..1 over the whole crop: where the frame shows skin, whose grain `image` shall have; None: no grain."""
+    corner: tuple[int, int] = (0, 0)
+    """Crop pixels x, y at which it begins."""
+    size: int = 0
+    """Pixels along the crop's sides; may be left out if `image` is all of it."""
+
+    def __post_init__(self) -> None:
+        if not self.size:
+            object.__setattr__(self, "size", len(self.image))
+
+    @property
+    def to_frame(self) -> np.ndarray:
+        """float64 [2, 3]: its own pixels to frame pixels."""
+        axes = self.crop_to_frame[:, :2]
+        return np.column_stack([axes, axes @ self.corner + self.crop_to_frame[:, 2]])
+
+    def over(self, crop: np.ndarray) -> np.ndarray:
+        """A crop's picture float32 [S, S, 3] with it painted over."""
+        (x, y), (h, w) = self.corner, self.alpha.shape
+        done = crop.copy()
+        done[y : y + h, x : x + w] += (self.image - crop[y : y + h, x : x + w]) * self.alpha[..., None]
+        return done
 
 
 def direction(landmarks: np.ndarray) -> np.ndarray:

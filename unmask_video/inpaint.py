@@ -30,7 +30,7 @@ def by_network(network: FillNetwork) -> Fill:
     """What to paint over a masked face, by a network that takes any of `runtime.INPUTS`."""
 
     def fill(crop: FaceCrop, mask: Mask, guide: Guide) -> Painting:
-        size = len(crop.image)
+        size = crop.size
         painting = tps(crop, mask, guide) if "warped" in network.inputs else None
         hidden = painting.hidden if painting else hole(mask, size)
         view = network.view or size
@@ -54,7 +54,7 @@ def by_network(network: FillNetwork) -> Fill:
 
 def tps(crop: FaceCrop, mask: Mask, guide: Guide) -> Painting:
     """What to paint over a masked face, without any network."""
-    hidden = hole(mask, len(crop.image))
+    hidden = hole(mask, crop.size)
     skin = well_inside(crop.landmarks, guide.face, hidden)
     blur = softness(crop, guide, skin)
     look = cv2.GaussianBlur(guide.look, (0, 0), small) if (small := blur * LOOK / len(hidden)) > 0.2 else guide.look

@@ -71,14 +71,12 @@ class Painting:
         return cv2.add(cv2.multiply(image, part(self.gain, size, cells)), part(self.rest, size, cells))
 
     def patch(self, skin: np.ndarray | None = None) -> Patch:
-        """What of it covers the frame; the rest of the crop is black."""
+        """What of it covers the frame."""
         size = len(self.hidden)
-        image = np.zeros((size, size, 3), np.float32)
         x, y, w, h = cv2.boundingRect((self.hidden > 0).astype(np.uint8))
-        if w:
-            cells = around(size, (x, y, x + w, y + h))
-            image[window(size, cells)] = self.at(size, cells)
-        return Patch(image, self.hidden, self.crop_to_frame, skin)
+        cells = around(size, (x, y, x + w, y + h)) if w else (0, 0, STEP, STEP)
+        part = window(size, cells)
+        return Patch(self.at(size, cells), self.hidden[part], self.crop_to_frame, skin, (part[1].start, part[0].start), size)
 
 
 def remapped(picture: np.ndarray, where: np.ndarray) -> np.ndarray:

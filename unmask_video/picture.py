@@ -50,15 +50,18 @@ def thumbnail(frame: Frame, longest: int) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(rgb.clip(0, 255).astype(np.uint8), frame.rotation_deg // 90))
 
 
-def sample(frame: Frame, crop_to_frame: np.ndarray, size: int) -> np.ndarray:
-    """The crop that an affine [2, 3] puts into the frame: float32 [size, size, 3] RGB in 0..255.
+def sample(frame: Frame, crop_to_frame: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """The crop that an affine [2, 3] puts into the frame: float32 [h, w, 3] RGB in 0..255.
+
+    `size` is its width and height, or both in one.
 
     What lies outside the frame repeats its edge.
     """
+    width, height = size if isinstance(size, tuple) else (size, size)
     planes = []
     for plane in frame.planes:
         crop_to_plane = scaled(crop_to_frame, 1.0, plane_scale(frame, plane))
-        planes.append(resample(plane, crop_to_plane, (size, size)))
+        planes.append(resample(plane, crop_to_plane, (width, height)))
     return to_rgb(frame, planes)
 
 
@@ -137,7 +140,8 @@ def grid(size: int) -> np.ndarray:
 
 def small_grey(frame: Frame) -> np.ndarray:
     """The first plane, float32 [32, 32] in 0..255: enough to tell shots apart."""
-    small = cv2.resize(frame.planes[0], (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    step = max(1, min(frame.planes[0].shape) // 128)  # of every pixel it would be as dear as all else that tells shots
+    small = cv2.resize(frame.planes[0][::step, ::step], (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     return small / 2 ** (frame.colour.bits - 8)
 
 

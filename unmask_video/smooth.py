@@ -8,16 +8,15 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from unmask_video.face import FaceCrop, Patch
+from unmask_video.face import LOOK, FaceCrop, Patch
 from unmask_video.frame import Frame
+from unmask_video.painting import around, part, window
 from unmask_video.picture import grey, grid
 
-SIZE = 128
-"""Pixels at which flow is measured."""
 SHARE = 0.7
 """Most that the carried patch contributes."""
 AGREE_PX = 1.0
-"""Forward and backward flow that differ by this much (px at 128) are half believed."""
+"""Forward and backward flow that differ by this much (px of a crop at a glance) are half believed."""
 AGREE_LEVEL = 14.0
 """Colours that differ by this much (0..255) are half believed."""
 
@@ -32,8 +31,7 @@ def smooth(filled: Iterable[Filled], *, share: float = SHARE) -> Iterator[tuple[
     for frame, faces in filled:
         now = {}
         for track_id, crop, patch in faces:
-            seen = grey(cv2.resize(crop.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
-            seen = seen.clip(0, 255).astype(np.uint8)
+            seen = grey(crop.look).clip(0, 255).astype(np.uint8)
             if track_id in before:
                 patch = blend(patch, before[track_id][1], *flows(flow, seen, before[track_id][0]), share)
             now[track_id] = (seen, patch)
@@ -51,20 +49,15 @@ def flows(flow: cv2.DISOpticalFlow, now: np.ndarray, before: np.ndarray) -> tupl
 
 def blend(now: Patch, before: Patch, flow: np.ndarray, agree: np.ndarray, share: float) -> Patch:
     """`now`, with `before` carried by the flow wherever flow and colour agree."""
-    size = now.image.shape[0]
-    if before.image.shape[0] != size:
-        before = replace(
-            before, image=cv2.resize(before.image, (size, size)), alpha=cv2.resize(before.alpha, (size, size))
-        )
-    x, y, w, h = cv2.boundingRect((now.alpha > 0).astype(np.uint8))
-    if not w:
-        return now
-    part = slice(y, y + h), slice(x, x + w)
-    there = grid(size)[part] + cv2.resize(flow, (size, size))[part] * (size / flow.shape[0])
+    (x, y), (h, w), size = now.corner, now.alpha.shape, now.size
+    cells = x0, y0, x1, y1 = around(size, (x, y, x + w, y + h))
+    rows, columns = window(size, cells)
+    move = part(flow, size, cells)[y - rows.start :, x - columns.start :][:h, :w] * np.float32(size / LOOK)
+    there = (grid(size)[y : y + h, x : x + w] + move + 0.5) * np.float32(before.size / size) - 0.5 - np.float32(before.corner)
     carried = cv2.remap(before.image, there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     known = cv2.remap(before.alpha, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    apart = cv2.GaussianBlur(grey(np.abs(carried - now.image[part])), (0, 0), size / 64)
-    weight = share * cv2.resize(agree, (size, size))[part] * known / (1 + (apart / AGREE_LEVEL) ** 2)
-    image = now.image.copy()
-    image[part] += (carried - image[part]) * weight[..., None]
-    return replace(now, image=image)
+    apart = cv2.resize(grey(cv2.absdiff(carried, now.image)), (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    apart = cv2.GaussianBlur(apart, (0, 0), LOOK / 64)
+    weight = share * agree[y0:y1, x0:x1] / (1 + (apart / AGREE_LEVEL) ** 2)
+    weight = cv2.resize(weight, (w, h), interpolation=cv2.INTER_LINEAR) * known
+    return replace(now, image=cv2.blendLinear(carried, now.image, weight, 1 - weight))

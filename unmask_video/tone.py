@@ -131,13 +131,13 @@ def remainder(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def softness(crop: FaceCrop, guide: Guide, skin: np.ndarray) -> float:
     """How much softer the frame's skin [LOOK, LOOK] is than the photo's: a blur's standard deviation in crop pixels."""
-    size = len(crop.image)
+    size = crop.size
     x, y, w, h = cv2.boundingRect((skin > 0).astype(np.uint8))
     if skin.sum() * (size / LOOK) ** 2 < 20:
         return 0.0
     cells = around(LOOK, (x, y, x + w, y + h))
     skin = part(skin[..., None], size, cells)
-    wanted = detail(grey(crop.image[window(size, cells)]), skin)
+    wanted = detail(grey(crop.part(*window(size, cells))), skin)
     own, found = remapped(guide.reference.picture.sized(size)[1], part(guide.where, size, cells)), []
     for sigma in SIGMAS:
         found.append(detail(cv2.GaussianBlur(own, (0, 0), sigma) if sigma else own, skin))

@@ -7,6 +7,7 @@ face; what FaceMesh guesses behind a mask follows the mask's outline, and is not
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from unmask_video.face import CANONICAL, LOOK, OUTLINE, UPPER, Face, FaceCrop, G
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert, scale_of, scaled
 from unmask_video.painting import part, remapped, shrunk
-from unmask_video.picture import FINE, finest, grid, plane_scale, resample, sample
+from unmask_video.picture import FINE, finest, grid, plane_scale, resample
 
 MIDLINE = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 164, 0, 11, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
 """FaceMesh indices from the forehead over the nose to the chin."""
@@ -53,8 +54,7 @@ def size_for(face: Face) -> int:
 def cut(frame: Frame, face: Face, size: int) -> FaceCrop:
     """The face upright at `size` px."""
     crop_to_frame = align(face.landmarks, size)
-    image = sample(frame, crop_to_frame, size)
-    return FaceCrop(image, crop_to_frame, apply(invert(crop_to_frame), face.landmarks))
+    return FaceCrop(frame, size, crop_to_frame, apply(invert(crop_to_frame), face.landmarks))
 
 
 def place(shape: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +106,7 @@ def _enlarge(coarse: np.ndarray, size: int) -> np.ndarray:
 
 def guide(crop: FaceCrop, reference: Reference) -> Guide:
     """The reference as it would look in the crop's pose."""
-    points = crop.landmarks * (LOOK / len(crop.image))
+    points = crop.landmarks * (LOOK / crop.size)
     placed, facing = place(reference.landmarks, points)
     control = CONTROL[facing[CONTROL]]
     where = spline(placed[control, :2], reference.landmarks[control, :2] / len(reference.image), LOOK)
@@ -160,12 +160,12 @@ def paste(frame: Frame, patches: list[Patch]) -> Frame:
     for patch in patches:
         yuv = cv2.transform(patch.image, np.hstack([matrix, offset[:, None]]))
         for k, plane in enumerate(planes):
-            crop_to_plane = scaled(patch.crop_to_frame, 1.0, plane_scale(frame, plane))
+            per = plane_scale(frame, plane)
             noise = 0.0
             if k == 0 and patch.skin is not None:  # colours have little grain of their own
-                noise = grain(plane, patch.skin, scaled(crop_to_plane, len(patch.alpha) / len(patch.skin), 1.0))
+                noise = grain(plane, patch.skin, scaled(patch.crop_to_frame, patch.size / len(patch.skin), per))
             noise = noise if noise > FAINT * 2 ** (frame.colour.bits - 8) else 0.0
-            _blend(plane, yuv[..., k], patch.alpha, crop_to_plane, noise, frame.index)
+            _blend(plane, yuv[..., k], patch.alpha, scaled(patch.to_frame, 1.0, per), noise, frame.index)
     return replace(frame, planes=tuple(planes))
 
 
@@ -179,6 +179,20 @@ def grain(plane: np.ndarray, skin: np.ndarray, crop_to_plane: np.ndarray) -> flo
         return 0.0
     seen = resample(skin, to_crop, box, cv2.BORDER_CONSTANT) > 0.5
     return float(1.48 * np.median(np.abs(finest(part.astype(np.float32))[seen]))) if seen.sum() >= LEAST else 0.0
+
+
+def white(shape: tuple[int, int], seed: int) -> np.ndarray:
+    """Independent noise of deviation 1, float32 [h, w], another for every seed: a window of one large piece where it fits."""
+    large = _noise()
+    if max(shape) > len(large) // 2:
+        return np.random.default_rng(seed).standard_normal(shape, np.float32)
+    y, x = np.random.default_rng(seed).integers(0, len(large) - np.array(shape) + 1)
+    return large[y : y + shape[0], x : x + shape[1]]
+
+
+@cache
+def _noise() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((1024, 1024), np.float32)
 
 
 def _covered(plane: np.ndarray, where: np.ndarray, crop_to_plane: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
@@ -208,6 +222,5 @@ def _blend(
     mixed = part + (colour - part) * opacity
     if noise:
         found = cv2.blur(finest(mixed) ** 2, (ABOUT, ABOUT))
-        rng = np.random.default_rng(seed)
-        mixed += rng.standard_normal(part.shape, np.float32) * np.sqrt(np.maximum(noise**2 - found, 0) / KEPT) * opacity
+        mixed += white(part.shape, seed) * (np.sqrt(np.maximum(noise**2 - found, 0) / KEPT) * opacity)
     np.copyto(part, mixed.round().clip(0, top).astype(plane.dtype), where=opacity > 1 / 512)
