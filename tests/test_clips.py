@@ -17,8 +17,9 @@ from unmask_video import BadReference, Options, decode, detect, identify, pipeli
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, iou
 from unmask_video.picture import photo, thumbnail
-from unmask_video.smooth import Filled
+from unmask_video.stopwatch import Stopwatch
 from unmask_video.tally import Tally
+from unmask_video.turns import Painted
 
 CLIPS = ("corridor_charan", "dancer_dishadtu", "laptop_gituatu", "never_masked_yash", "nurse_dishadtu", "putting_on_916")
 OWN = ("never_masked_yash", "putting_on_916")
@@ -56,9 +57,9 @@ def filled(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[np.ndarray]]:
     noted: dict[int, list[np.ndarray]] = {}
     fill = pipeline.fill
 
-    def note(*given: object, **named: object) -> Filled:
+    def note(*given: object, **named: object) -> tuple[Frame, list[Painted]]:
         frame, faces = fill(*given, **named)
-        noted[frame.index] = [boxes(apply(c.crop_to_frame, c.landmarks[:, :2])) for _, c, _ in faces]
+        noted[frame.index] = [boxes(apply(one.crop.crop_to_frame, one.crop.landmarks[:, :2])) for one in faces]
         return frame, faces
 
     monkeypatch.setattr(pipeline, "fill", note)
@@ -112,7 +113,7 @@ def test_two_people_are_filled_and_nobody_else() -> None:
     """Everybody in a film of four shots wears a drawn mask; there are photos of the man on the stage and of a guest."""
     clip, made, options = shared("clips/talking/short_hamilton_clip.mp4"), tools(), Options(model="tps")
     with decode.open_video(clip) as video:
-        mined, _ = pipeline.mine(video, made)
+        mined, _ = pipeline.mine(video, made, Stopwatch())
     stage, guest = ([v for person in mined for v in person if v.name in names] for names in MOMENTS)
     cast, shots = made.cast([stage, guest[:1]], [], options), []
 

@@ -34,7 +34,7 @@ from unmask_video.models import MODELS  # noqa: E402
 torch.set_num_threads(1)
 SIDE = 128
 UTK = ("8_0_0_2017.png", "25_1_1_2017.png", "59_0_1_2017.png", "90_1_4_2017.png")
-TPS = partial(inpaint.painted, inpaint.tps)
+TPS = evaluate.patched(inpaint.tps)
 FLOORS = {"masked": Model(evaluate.keep), "telea": Model(evaluate.telea), "tps": Model(TPS)}
 
 

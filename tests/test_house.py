@@ -26,9 +26,9 @@ LAYERS: dict[str, set[str]] = {
     "means": {"ahead", "clock", "container", "encoders", "options", "remux", "runtime", "tone"},
     "stages": {
         "decode", "detect", "encode", "identify", "inpaint", "landmarks", "reference", "segment", "smooth",
-        "steady", "track", "warp",
+        "steady", "track", "turns", "warp",
     },
-    "order": {"bench", "doctor", "people", "pipeline", "tally"},
+    "order": {"bench", "doctor", "people", "pipeline", "tally", "tools"},
     "command": {"__main__", "cli", "display"},
 }  # fmt: skip
 """From bottom to top; imports point down, and a layer's modules import each other only in `SOCIABLE` ones."""

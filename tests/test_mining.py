@@ -20,9 +20,10 @@ from unmask_video.errors import BadEnvironment, CannotDecode
 from unmask_video.face import CANONICAL, Detection, Face, Mask
 from unmask_video.frame import Colour, Frame
 from unmask_video.picture import photo
+from unmask_video.stopwatch import Stopwatch
 
 
-def mine(stills: list[np.ndarray], every: float = 0.04) -> list[list[str]]:
+def mine(stills: list[np.ndarray], every: float = 0.03) -> list[list[str]]:
     """Names of the views that a film of these pictures gives, for each person."""
     shown = [replace(frames(Footage(s), k + 1)[k], pts=512 * k) for k, s in enumerate(stills)]
     t = tools()
@@ -90,7 +91,7 @@ def test_without_photos_the_films_own_bare_frames_serve(model: str, folder: Path
     report = unmask(source, folder / "out.mp4", options=Options(model=model))
     (person,) = report.people
     assert 36 <= report.masked == report.filled <= 42 and report.warnings == ()
-    assert person.reference.startswith("the film at 0.") and person.likeness > identify.SAME_PERSON
+    assert person.reference.startswith(("the film at 0.", "the film at 1.0")) and person.likeness > identify.SAME_PERSON
     assert np.mean([looks_like_the_portrait(f) for f in read(folder / "out.mp4")[44:]]) < 0.3
 
 
@@ -105,7 +106,7 @@ def test_bare_frames_are_not_used_where_that_is_forbidden(folder: Path) -> None:
 def test_bare_frames_are_further_views_of_the_photos_people(folder: Path) -> None:
     source = make(folder, LONG, half_bare)
     with decode.open_video(source) as video:
-        mined, _ = pipeline.mine(video, tools())
+        mined, _ = pipeline.mine(video, tools(), Stopwatch())
         given = tools().photos([str(folder / "face.png")])
     assert len(mined) == 1 and len(given) == 1
     (joined,) = tools().cast(given, mined, Options()).people
@@ -120,7 +121,7 @@ def test_a_damaged_film_is_searched_as_far_as_it_goes(folder: Path) -> None:
     with decode.open_video(source) as video:
         with pytest.raises(CannotDecode):
             list(video.frames())
-        assert len(pipeline.mine(video, tools())[0]) == 1
+        assert len(pipeline.mine(video, tools(), Stopwatch())[0]) == 1
 
 
 # --- who is who among the bare --------------------------------------------------------------------

@@ -157,7 +157,7 @@ def test_a_film_by_warped_is_the_film_by_tps(folder: Path, monkeypatch: pytest.M
     own = routed(str(write(folder / "own.onnx", "Identity warped -> face", warped=put())), folder, monkeypatch)
     for (_, a, _), (_, b, _) in zip(own, routed("tps", folder, monkeypatch), strict=True):
         apart = [np.abs(p.astype(int) - q) for p, q in zip(a.planes, b.planes, strict=True)]
-        assert max(p.max() for p in apart) <= 6 and max(p.mean() for p in apart) < 0.01  # parts and wholes round otherwise
+        assert max(p.max() for p in apart) <= 6 and max(p.mean() for p in apart) < 0.05  # two means of two
 
 
 def opacity(patch: Patch, frame: Frame, plane: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import pytest
 from faces import SHARED, Footage, masked, portrait, tools, write_footage, write_photo
 from helpers import Film, frames_25
 
-from unmask_video import Options, decode, encode, identify, inpaint, pipeline, segment, smooth, steady, track, unmask, warp
+from unmask_video import Options, decode, encode, identify, inpaint, pipeline, segment, smooth, steady, track, turns, unmask, warp
 from unmask_video.ahead import side_by_side
 from unmask_video.frame import Frame
 from unmask_video.pipeline import route
@@ -130,7 +130,8 @@ def test_threads_change_no_bit_of_a_clip(clip: Path, monkeypatch: pytest.MonkeyP
 STAGES: dict[str, tuple[Any, str]] = {
     "decode": (decode.Video, "_frame"), "track": (track.Linker, "move"), "steady": (steady, "_emit"),
     "segment": (segment, "_decide"), "identify": (identify, "identity"), "cut": (warp, "cut"), "warp": (warp, "guide"),
-    "inpaint": (inpaint, "painted"), "smooth": (smooth, "blend"), "paste": (warp, "paste"), "encode": (encode.Writer, "_encode"),
+    "inpaint": (inpaint, "painted"), "between": (turns, "_patch"),
+    "smooth": (smooth, "blend"), "paste": (warp, "paste"), "encode": (encode.Writer, "_encode"),
 }  # fmt: skip
 
 

@@ -34,7 +34,8 @@ def test_a_fill_is_in_tone_with_the_frame() -> None:
     crop, alpha = warp.cut(photo(portrait()), Face(0, points(), 1.0), 256), np.zeros((256, 256), np.float32)
     alpha[116:] = 1  # from cheek to cheek, above the mouth
     guide = warp.guide(crop, Reference("portrait", portrait(), points(), np.zeros(192, np.float32)))
-    found = inpaint.painted(lambda *_: Painting.plain(crop.image * 0.7, alpha, np.eye(2, 3)), crop, Mask(alpha, 1.0, True), guide)
+    dark = Painting.plain(crop.image * 0.7, alpha, np.eye(2, 3))
+    found = inpaint.painted(lambda *_: dark, crop, Mask(alpha, 1.0, True), guide).patch()
     shown = found.over(crop.image)
     apart = np.abs(shown - crop.image).mean(2)
     face = enlarged(guide.face, 256) > 0.9

@@ -223,3 +223,26 @@ def test_a_cut_is_another_picture_and_not_another_light(level: float) -> None:
     assert not is_cut(3 + noise[0], 3 + noise[1]), "a black frame holds little but noise"
     shaken = small_grey(pattern(0, level)), np.roll(small_grey(pattern(0, level)), 1, axis=1)
     assert not is_cut(*shaken), "a camera that moves"
+
+
+@pytest.mark.parametrize(("pace", "rests"), [(0.0, True), (1.5, True), (9.0, False)])
+def test_calm_faces_are_measured_in_every_second_frame(pace: float, rests: bool) -> None:
+    world = World([lambda index: (200 + pace * index, 200.0)], cuts=(31,))
+    found = [len(faces) for _, faces in track.follow(world.frames(60), world.linker())]
+    assert found[0] == found[30] == found[31] == found[59] == 1, "the first and the last of a shot are seen"
+    assert max(a + b for a, b in zip(found[1:], found[2:], strict=False)) >= 1
+    assert (sum(found) < 42) if rests else (sum(found) == 60)
+    assert all(a or b for a, b in zip(found, found[1:], strict=False)), "never two without"
+
+
+# --- one stray frame, where every second is measured ------------------------------------------------
+
+
+def test_a_stray_frame_is_left_out_though_others_rest() -> None:
+    shake = np.random.default_rng(7).normal(0, 0.3 * HEIGHT, SHAPE.shape)
+    points = [walk(k) if k % 2 == 0 else None for k in range(41)]
+    calm, points[20] = smoothed(points), walk(20) + shake
+    stray = smoothed(points)
+    assert np.abs(calm[20] - walk(20)).max() < 0.02 * HEIGHT
+    for k in range(16, 25):
+        assert np.abs(stray[k] - walk(k)).max() < 0.05 * HEIGHT < np.abs(shake).max(), f"frame {k}"

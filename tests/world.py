@@ -88,7 +88,10 @@ class World:
         )  # fmt: skip
 
     def followed(self, count: int) -> list[dict[int, np.ndarray]]:
-        """Of every frame: track id -> middle of the face, float64 [2]."""
+        """Of every frame: track id -> middle of the face, float64 [2]; single frames in which it rests are bridged."""
         found = list(track.follow(self.frames(count), self.linker()))
         assert [frame.index for frame, _ in found] == list(range(count)), "every frame, in order"
-        return [{f.track_id: middle(f) for f in faces} for _, faces in found]
+        told = [{f.track_id: middle(f) for f in faces} for _, faces in found]
+        for before, now, after in zip(told, told[1:], told[2:], strict=False):
+            now |= {k: (before[k] + after[k]) / 2 for k in before.keys() & after.keys() - now.keys()}
+        return told

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -37,7 +36,6 @@ from training.tables import Results
 from unmask_video import inpaint
 from unmask_video.errors import BadOption, UnmaskError
 from unmask_video.face import FaceCrop, Guide, Mask, Patch
-from unmask_video.inpaint import Fill
 from unmask_video.models import MODELS, load_bytes
 from unmask_video.runtime import LARGEST, fill_network, open_session
 
@@ -62,6 +60,7 @@ def telea(crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
     return Patch(image, hidden.astype(np.float32), crop.crop_to_frame)
 
 
+Fill = Callable[[FaceCrop, Mask, Guide], Patch]
 FLOORS: dict[str, Fill] = {"masked": keep, "telea": telea}
 """Models that the product does not have: what every other one must beat."""
 
@@ -75,6 +74,11 @@ class Model:
     file_bytes: int = 0
 
 
+def patched(fill: inpaint.Fill) -> Fill:
+    """A fill of the product's, as it is pasted."""
+    return lambda *case: inpaint.painted(fill, *case).patch()
+
+
 def load_model(name: str, size: int) -> Model:
     """A floor, a name in `models.MODELS`, or a file `....onnx`, for crops of `size` px.
 
@@ -84,14 +88,14 @@ def load_model(name: str, size: int) -> Model:
     if name in FLOORS:
         return Model(FLOORS[name])
     if name == "tps":
-        return Model(partial(inpaint.painted, inpaint.tps))
+        return Model(patched(inpaint.tps))
     network = fill_network(name)
     if network.size not in (None, size):
         raise BadOption(f"the model {name} is made for crops of {network.size} px; give --size {network.size}")
     data = Path(name).read_bytes() if name.endswith(".onnx") else load_bytes(name)
     constants = onnx.load_model_from_string(data).graph.initializer
     numbers = [c for c in constants if c.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)]
-    return Model(partial(inpaint.painted, inpaint.by_network(network)), sum(int(np.prod(c.dims)) for c in numbers), len(data))
+    return Model(patched(inpaint.by_network(network)), sum(int(np.prod(c.dims)) for c in numbers), len(data))
 
 
 def filled(fill: Fill, case: Case, mask: Mask) -> np.ndarray:

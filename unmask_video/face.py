@@ -189,6 +189,10 @@ class Patch:
         return done
 
 
+Filled = tuple[Frame, list[tuple[int, FaceCrop, Patch]]]
+"""A frame and, of each filled face, its track, its crop and its patch."""
+
+
 def direction(landmarks: np.ndarray) -> np.ndarray:
     """Where the face looks if its picture is turned upright, float64 [3], length 1; z is 1 towards the camera."""
     _, rotation, _ = fit_pose(CANONICAL[UPPER], landmarks[UPPER])

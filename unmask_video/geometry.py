@@ -64,6 +64,18 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inter / np.maximum(area[0][:, None] + area[1][None, :] - inter, 1e-9)
 
 
+def best_pairs(worth: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (row, column) of greatest total worth [N, M], one-to-one: the Hungarian method."""
+    if 0 in worth.shape:
+        return []
+    if 1 in worth.shape:
+        row, column = divmod(int(worth.argmax()), worth.shape[1])
+        return [(row, column)]
+    from scipy.optimize import linear_sum_assignment  # late, for it is slow to load, and most films show one face
+
+    return [(int(i), int(j)) for i, j in zip(*linear_sum_assignment(-worth), strict=True)]
+
+
 def turn_upright(points: np.ndarray, size: tuple[int, int], degrees: int) -> np.ndarray:
     """Points [..., 2] of a coded picture of `size` (w, h) in the picture turned by `degrees` ccw."""
     x, y = points[..., 0], points[..., 1]

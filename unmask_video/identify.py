@@ -11,10 +11,10 @@ from functools import cache
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from unmask_video.face import align, mean_face
 from unmask_video.frame import Frame
+from unmask_video.geometry import best_pairs
 from unmask_video.picture import photo, sample
 from unmask_video.runtime import session
 
@@ -88,7 +88,7 @@ def assign(tracks: Sequence[np.ndarray], people: Sequence[np.ndarray], *, least:
     likeness = np.array([[float((photos @ track).max()) for photos in people] for track in tracks])
     # What is below the least is no likeness at all, or strangers would have a say in who is who.
     worth = np.maximum(likeness, least)
-    pairs = dict(zip(*linear_sum_assignment(-worth), strict=True)) if len(tracks) else {}
+    pairs = dict(best_pairs(worth)) if len(tracks) else {}
     return [_match(likeness, worth, pairs, row, least) for row in range(len(tracks))]
 
 

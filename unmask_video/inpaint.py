@@ -13,7 +13,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from unmask_video.face import LOOK, FaceCrop, Guide, Mask, Patch
+from unmask_video.face import LOOK, FaceCrop, Guide, Mask
 from unmask_video.painting import Painting, enlarged, shrunk
 from unmask_video.runtime import FillNetwork
 from unmask_video.tone import SEEDS, diffuse, near, relight, seam_colours, skin_like, softness, square, visible_skin, well_inside
@@ -57,7 +57,7 @@ def tps(crop: FaceCrop, mask: Mask, guide: Guide) -> Painting:
     hidden = hole(mask, crop.size)
     skin = well_inside(crop.landmarks, guide.face, hidden)
     blur = softness(crop, guide, skin)
-    look = cv2.GaussianBlur(guide.look, (0, 0), small) if (small := blur * LOOK / len(hidden)) > 0.2 else guide.look
+    look = cv2.GaussianBlur(guide.look, (0, 0), small) if (small := blur * LOOK) > 0.2 else guide.look
     gain, rest = relight(look, crop.look, skin, near(crop.landmarks[SEEDS, :2] * LOOK / len(hidden), LOOK))
     look = look * gain + rest
     # What lies right beside the outline may still be lashes or cheek, and would be smeared over the background.
@@ -83,7 +83,7 @@ def hole(mask: Mask, size: int) -> np.ndarray:
     return enlarged(np.where(soft < 0.02, 0, soft).astype(np.float32), size)
 
 
-def painted(fill: Fill, crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
+def painted(fill: Fill, crop: FaceCrop, mask: Mask, guide: Guide) -> Painting:
     """A fill in tone with the frame: with the colours of the skin beside it, and told whose grain it shall have."""
     painting = fill(crop, mask, guide)
     place = crop.landmarks, guide.face, painting.hidden
@@ -91,4 +91,4 @@ def painted(fill: Fill, crop: FaceCrop, mask: Mask, guide: Guide) -> Patch:
     # A fill may leave what colours can be, which would be taken for light that the frame lacks.
     look, own = painting.look.clip(0, 255), (shrunk(painting.hidden) > 0.98) * guide.face
     rest = painting.rest + seam_colours(crop.look, beside, look, own)
-    return replace(painting, rest=rest).patch(skin=well_inside(*place))
+    return replace(painting, rest=rest, skin=well_inside(*place))

@@ -39,7 +39,9 @@ class Painting:
     crop_to_frame: np.ndarray
     """float64 [2, 3]: crop pixels to frame pixels."""
     blur: float = 0.0
-    """Standard deviation in crop pixels."""
+    """Standard deviation in sides of the crop."""
+    skin: np.ndarray | None = None
+    """float32 [LOOK, LOOK] in 0..1: where the frame shows skin, whose grain it shall have; None: no grain."""
 
     @staticmethod
     def plain(image: np.ndarray, hidden: np.ndarray, crop_to_frame: np.ndarray) -> Painting:
@@ -60,23 +62,31 @@ class Painting:
             look=carry(self.look, cv2.INTER_CUBIC) + light,
         )  # fmt: skip
 
+    def between(self, other: Painting, hidden: np.ndarray, crop_to_frame: np.ndarray) -> Painting:
+        """What a frame between two has of one photo: the mean of theirs, seen through a hole of its own."""
+        mean = lambda a, b: cv2.addWeighted(a, 0.5, b, 0.5, 0)  # noqa: E731
+        return replace(
+            self, where=mean(self.where, other.where), gain=mean(self.gain, other.gain), rest=mean(self.rest, other.rest),
+            blur=(self.blur + other.blur) / 2, hidden=hidden, crop_to_frame=crop_to_frame,
+        )  # fmt: skip
+
     def at(self, size: int, cells: Cells = WHOLE) -> np.ndarray:
         """A part of it in a crop of `size` px, float32 [h, w, 3]."""
         if self.where is None:
             image = self.picture.image[window(size, cells)]
         else:
             image = remapped(self.picture.sized(size)[0], part(self.where, size, cells)).astype(np.float32)
-        if self.blur > 0.2:
-            image = cv2.GaussianBlur(image, (0, 0), self.blur)
+        if self.blur * size > 0.2:
+            image = cv2.GaussianBlur(image, (0, 0), self.blur * size)
         return cv2.add(cv2.multiply(image, part(self.gain, size, cells)), part(self.rest, size, cells))
 
-    def patch(self, skin: np.ndarray | None = None) -> Patch:
+    def patch(self) -> Patch:
         """What of it covers the frame."""
         size = len(self.hidden)
         x, y, w, h = cv2.boundingRect((self.hidden > 0).astype(np.uint8))
         cells = around(size, (x, y, x + w, y + h)) if w else (0, 0, STEP, STEP)
         part = window(size, cells)
-        return Patch(self.at(size, cells), self.hidden[part], self.crop_to_frame, skin, (part[1].start, part[0].start), size)
+        return Patch(self.at(size, cells), self.hidden[part], self.crop_to_frame, self.skin, (part[1].start, part[0].start), size)
 
 
 def remapped(picture: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -5,34 +5,41 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path
 from threading import Event
 
-import numpy as np
-
-from unmask_video import decode, detect, encode, identify, inpaint, landmarks, reference, segment, smooth, steady, track, warp
+from unmask_video import (
+    decode,
+    encode,
+    inpaint,
+    reference,
+    segment,
+    smooth,
+    steady,
+    track,
+    turns,
+    warp,
+)  # fmt: skip
 from unmask_video.ahead import cores, read_ahead, side_by_side
 from unmask_video.errors import BadOption, CannotDecode
-from unmask_video.face import Detection, Face, FaceCrop, Mask, Patch, mean_face
+from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame, VideoInfo
 from unmask_video.options import Options, check_paths
-from unmask_video.people import Cast, Matched, Photos
 from unmask_video.reference import Views
 from unmask_video.remux import copy_whole
 from unmask_video.report import Progress, Report
-from unmask_video.runtime import fill_network
 from unmask_video.stopwatch import Stopwatch
 from unmask_video.tally import Tally
+from unmask_video.tools import Tools
 
 FRAMES_AHEAD = 4
 """Frames whose faces are known and wait to be painted."""
 MOST_WORKERS = 8
-"""Most threads that paint; each has two frames in hand."""
-LOOK_EVERY = 0.5
-"""Seconds from one look to the next, where a film is searched for bare faces."""
+"""Most threads that paint, or search; each has two frames in hand."""
+LOOK_EVERY = 0.4
+"""Least seconds from one look to the next, where a film is searched for bare faces."""
 MOST_LOOKS = 1200
 
 
@@ -67,7 +74,7 @@ def unmask(
         given = tools.photos(photos)
         watch = Stopwatch()
         with watch.on("search"):
-            mined, worn = mine(video, tools, progress) if options.mine_references == "on" else ([], False)
+            mined, worn = mine(video, tools, watch, progress) if options.mine_references == "on" else ([], False)
         if options.model == "tps" and not given and not mined:
             raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
         tally = Tally(source, target, tools.cast(given, mined, options), began, watch)
@@ -85,29 +92,32 @@ def writer(video: decode.Video, target: Path, options: Options) -> encode.Writer
 
 
 def mine(
-    video: decode.Video, tools: Tools, progress: Callable[[Progress], None] | None = None
-) -> tuple[list[Views], bool]:  # fmt: skip
+    video: decode.Video, tools: Tools, watch: Stopwatch, progress: Callable[[Progress], None] | None = None
+) -> tuple[list[Views], bool]:
     """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for.
 
     And whether a mask was seen on the way.
     """
-    worn = False
+    beliefs = [0.0]
 
     def is_masked(frame: Frame, face: Face) -> Mask:
-        nonlocal worn
         mask = tools.is_masked(frame, face)
-        worn = worn or mask.belief >= segment.ON
+        beliefs.append(mask.belief)
         return mask
 
     seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
     every = max(LOOK_EVERY, seconds / MOST_LOOKS)
     with decode.open_video(video.path) as same, closing(same.frames()) as frames:
         found = reference.mine(
-            searched(frames, video.info.frame_count, progress), every=every, settle=tools.settle,
-            detect=partial(tools.detect, longest=detect.GLANCE),  # small faces would hardly serve
-            segment=is_masked, identity=tools.identity,
+            searched(frames, video.info.frame_count, progress), every=every, beat=track.EVERY, settle=tools.settle,
+            detect=tools.glance, segment=is_masked, identity=tools.identity, workers=workers(), watch=watch,
         )  # fmt: skip
-    return found, worn
+    return found, max(beliefs) >= segment.ON
+
+
+def workers() -> int:
+    """How many threads work side by side on one kind of work."""
+    return min(cores(), MOST_WORKERS)
 
 
 def searched(
@@ -180,9 +190,10 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Generator[Fram
     paint = partial(fill, tools=tools, watch=watch)
     with (
         closing(read_ahead(matched, FRAMES_AHEAD, "unmask-analyse")) as ready,
-        closing(side_by_side(paint, tally.count(ready), min(cores(), MOST_WORKERS), "unmask-paint")) as filled,
+        closing(side_by_side(paint, turns.by_turns(tally.count(ready), rests=tools.rests), workers(), "unmask-paint")) as painted,
     ):
         try:
+            filled = watch.stage("inpaint", turns.between(painted))
             for frame, patches in watch.stage("smooth", smooth.smooth(filled)):
                 tally.frames += 1
                 tally.painted = tally.painted or bool(patches)
@@ -194,23 +205,18 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Generator[Fram
             stop.set()
 
 
-def fill(matched: Matched, tools: Tools, watch: Stopwatch) -> smooth.Filled:
-    """A frame, and each masked face that has a reference, cut out and painted."""
-    frame, faces = matched
+def fill(turned: turns.Turned, tools: Tools, watch: Stopwatch) -> tuple[Frame, list[turns.Painted]]:
+    """A frame, and each masked face that has a reference, cut out and painted if it is its turn."""
+    frame, faces = turned
     done = []
-    for face, mask, photos in faces:
-        if mask.present and photos:
-            with watch.on("inpaint"):
-                crop = warp.cut(frame, face, tools.size or warp.size_for(face))
-                done.append((face.track_id, crop, mixed(crop, mask, photos, tools.fill)))
+    for turn in faces:
+        with watch.on("inpaint"):
+            crop = warp.cut(frame, turn.face, tools.size or warp.size_for(turn.face))
+            guides = [warp.guide(crop, photo) for photo, _ in turn.photos] if turn.anew else []
+            paintings = [inpaint.painted(tools.fill, crop, turn.mask, guide) for guide in guides]
+            hidden = paintings[0].hidden if paintings else inpaint.hole(turn.mask, crop.size)
+            done.append(turns.Painted(turn, crop, hidden, paintings))
     return frame, done
-
-
-def mixed(crop: FaceCrop, mask: Mask, photos: Photos, fill: inpaint.Fill) -> Patch:
-    """What the photos make of a face, by their shares, as far as it shows."""
-    patches = [(inpaint.painted(fill, crop, mask, warp.guide(crop, photo)), share) for photo, share in photos]
-    image = sum(patch.image * np.float32(share) for patch, share in patches)
-    return replace(patches[0][0], image=image, alpha=patches[0][0].alpha * np.float32(mask.share))
 
 
 def total_frames(info: VideoInfo, options: Options) -> int:
@@ -220,62 +226,3 @@ def total_frames(info: VideoInfo, options: Options) -> int:
     first = int(options.trim_start * info.average_rate)
     last = info.frame_count if options.trim_end is None else int(options.trim_end * info.average_rate)
     return max(0, min(last, info.frame_count) - first)
-
-
-@dataclass(frozen=True)
-class Tools:
-    """The networks, ready to be called."""
-
-    detect: Callable[..., list[Detection]]
-    """Of a frame, shrunk to `longest` pixels if that is said."""
-    detect_near: Callable[[Frame, np.ndarray], list[Detection]]
-    measure: landmarks.Measure
-    segment: Callable[[Frame, Face], Mask]
-    is_masked: Callable[[Frame, Face], Mask]
-    """Our own network whatever was chosen: k-means takes every face for masked."""
-    identity: Callable[[Frame, np.ndarray], np.ndarray]
-    fill: inpaint.Fill
-    size: int | None
-    """Pixels of the crops that are filled; None: what suits the face."""
-
-    @staticmethod
-    def make(options: Options) -> Tools:
-        providers = options.execution_providers
-        backend = landmarks.mediapipe_backend() if options.landmarks == "mediapipe" else landmarks.onnx_backend(providers)
-        network = None if options.model == "tps" else fill_network(options.model, providers)
-        return Tools(
-            detect=partial(detect.detect, providers=providers),
-            detect_near=partial(detect.detect_near, providers=providers),
-            measure=backend,
-            segment=segment.SEGMENTERS[options.segmenter](providers),
-            is_masked=segment.unet(providers),
-            identity=partial(identify.identity, providers=providers),
-            fill=inpaint.by_network(network) if network else inpaint.tps,
-            size=network.size if network else None,
-        )
-
-    def linker(self) -> track.Linker:
-        def look(frame: Frame, in_full: bool) -> list[Detection]:
-            return self.detect(frame, longest=detect.LONGEST if in_full else detect.GLANCE)
-
-        return track.Linker(
-            look, self.detect_near, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
-            landmarks.landmarks_of_detection,
-        )  # fmt: skip
-
-    def settle(self, frame: Frame, found: Detection) -> tuple[np.ndarray, float]:
-        return self.linker().settle(frame, found)
-
-    def photos(self, names: Sequence[str]) -> list[Views]:
-        """The people on the photos that the user gave."""
-        load = partial(reference.load, detect=self.detect, settle=self.settle, identity=self.identity)
-        return reference.group([load(name) for name in names])
-
-    def cast(self, given: list[Views], mined: list[Views], options: Options) -> Cast:
-        """Who may be in the film: those of the photos, or where none was given, those whom the film shows bare."""
-        least = identify.SAME_PERSON if given else identify.SAME_IN_FILM
-        return Cast(
-            reference.join(given, mined) if given else mined, identity=self.identity,
-            assign=partial(identify.assign, least=least), chosen=options.face_index, fill_unmatched=options.unmatched == "fill",
-            stand_in=None if given or options.model == "tps" else mean_face(),
-        )  # fmt: skip

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from unmask_video.ahead import side_by_side
 from unmask_video.errors import BadReference
 from unmask_video.face import Detection, Face, Mask, Reference, align, direction
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert, iou, scale_of
 from unmask_video.picture import grey, is_cut, photo, sample, small_grey
+from unmask_video.stopwatch import Stopwatch
 
 LARGEST = 512
 """Most pixels of a reference's crop; smaller photos keep their own size."""
@@ -175,32 +178,48 @@ def mine(
     settle: Settle,
     segment: Callable[[Frame, Face], Mask],
     identity: Callable[[Frame, np.ndarray], np.ndarray],
+    beat: int = 1,
+    workers: int = 1,
+    watch: Stopwatch | None = None,
 ) -> list[Views]:
     """The people whose bare faces a film shows: of each, the best views, one for every direction.
 
     Args:
         frames: the film.
-        every: seconds from one look at it to the next.
+        every: least seconds from one look at it to the next.
+        beat: frames are looked at whose number is a multiple of this, unless that would be twice as long.
+        workers: threads that look.
+        watch: told what they take.
     """
     people: list[list[Look]] = []
     earlier: list[Look] = []
     before: list[Look] = []
-    due, shot, small = -np.inf, 0, None
-    for frame in frames:
-        last, small = small, small_grey(frame)
-        shot += last is not None and is_cut(last, small)
-        if frame.time_seconds < due:
-            continue
-        due = frame.time_seconds + every
-        now = [_look(frame, d, shot, settle, segment, identity) for d in detect(frame)]
-        _keep(people, before, earlier, now)
-        earlier, before = before, now
+
+    def looks(at: tuple[Frame, int]) -> list[Look]:
+        with watch.on("search") if watch else nullcontext():
+            return [_look(*at, found, settle, segment, identity) for found in detect(at[0])]
+
+    with closing(side_by_side(looks, _due(frames, every, beat), workers, "unmask-search")) as seen:
+        for now in seen:
+            _keep(people, before, earlier, now)
+            earlier, before = before, now
     _keep(people, before, earlier, [])
     return [_best(looks) for looks in people]
 
 
+def _due(frames: Iterable[Frame], every: float, beat: int) -> Iterator[tuple[Frame, int]]:
+    """The frames that are looked at, and in which shot they are."""
+    due, shot, small = -np.inf, 0, None
+    for frame in frames:
+        last, small = small, small_grey(frame)
+        shot += last is not None and is_cut(last, small)
+        if frame.time_seconds >= due and (frame.index % beat == 0 or frame.time_seconds >= due + every):
+            due = frame.time_seconds + every
+            yield frame, shot
+
+
 def _look(
-    frame: Frame, detection: Detection, shot: int, settle: Settle, segment: Callable, identity: Callable
+    frame: Frame, shot: int, detection: Detection, settle: Settle, segment: Callable, identity: Callable
 ) -> Look:  # fmt: skip
     landmarks, score = settle(frame, detection)
     mask = segment(frame, Face(0, landmarks, score))

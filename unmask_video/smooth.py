@@ -8,7 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from unmask_video.face import LOOK, FaceCrop, Patch
+from unmask_video.face import LOOK, Filled, Patch
 from unmask_video.frame import Frame
 from unmask_video.painting import around, part, window
 from unmask_video.picture import grey, grid
@@ -20,8 +20,6 @@ AGREE_PX = 1.0
 AGREE_LEVEL = 14.0
 """Colours that differ by this much (0..255) are half believed."""
 
-Filled = tuple[Frame, list[tuple[int, FaceCrop, Patch]]]
-"""A frame and, of each filled face, its track, its crop and its patch."""
 
 
 def smooth(filled: Iterable[Filled], *, share: float = SHARE) -> Iterator[tuple[Frame, list[Patch]]]:

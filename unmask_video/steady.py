@@ -24,6 +24,10 @@ WINDOW = 15
 Found = tuple[Frame, list[Face]]
 
 
+State = tuple[np.ndarray, np.ndarray]
+"""Float64 [2, N], and its covariance [2, 2]."""
+
+
 class LandmarkFilter:
     """Constant-velocity Kalman filter and Rauch-Tung-Striebel smoother of one track's landmarks.
 
@@ -44,17 +48,16 @@ class LandmarkFilter:
         self.filtered = [(state, spread)]
         self.foreseen = [(state, spread)]
         self.unmoved = (state, spread)
-        """What was foreseen of the last frame before it was seen."""
+        """What was foreseen of the last measured frame before it was seen."""
 
     def add(self, face: Face | None) -> None:
         """The next frame's face, or None where it is missing; an unsure one counts less."""
         if face is not None and self.last_strayed(face.landmarks):
-            self.filtered[-1] = self.foreseen[-1] = self.unmoved
-        state, spread = self.filtered[-1]
-        state, spread = self.STEP @ state, self.STEP @ spread @ self.STEP.T + self.drive
-        self.unmoved = (state, spread)
+            self.leave_out_last()
+        state, spread = self.next(self.filtered[-1])
         self.foreseen.append((state, spread))
         if face is not None:
+            self.unmoved = (state, spread)
             self.last = self.start + len(self.filtered)
             noise = self.noise * (1 if face.score >= SURE else 4)
             surprise = face.landmarks.ravel() - state[0]
@@ -68,17 +71,31 @@ class LandmarkFilter:
             spread = spread - gain @ spread[:1]
         self.filtered.append((state, spread))
 
+    def next(self, now: State) -> State:
+        """What a state becomes in a frame's time."""
+        state, spread = now
+        return self.STEP @ state, self.STEP @ spread @ self.STEP.T + self.drive
+
+    def leave_out_last(self) -> None:
+        """As if the last measured frame had not been."""
+        first = self.last - self.start
+        self.filtered[first] = self.foreseen[first] = self.unmoved
+        for k in range(first + 1, len(self.filtered)):
+            self.filtered[k] = self.foreseen[k] = self.next(self.filtered[k - 1])
+
     def last_strayed(self, points: np.ndarray) -> bool:
-        """Whether the last frame was an outlier (a hand, a blur): these landmarks [N, 3] go on as if it had not been.
+        """Whether the last measured frame was an outlier (a hand, a blur): these landmarks [N, 3] go on as if it had not been.
 
         Told by the shape alone: a camera that jolts, or a frame shown twice, moves all points alike, and is believed.
         """
 
+        frames = self.start + len(self.filtered) - self.last
+
         def missed(state: np.ndarray) -> float:
-            apart = points - (self.STEP @ state)[0].reshape(points.shape)
+            apart = points - (state[0] + frames * state[1]).reshape(points.shape)
             return float(apart.var(axis=0).mean())
 
-        with_it, without_it = missed(self.filtered[-1][0]), missed(self.unmoved[0])
+        with_it, without_it = missed(self.filtered[self.last - self.start][0]), missed(self.unmoved[0])
         return with_it > STRAY**2 * self.noise and with_it > CLEARLY * without_it
 
     def smooth(self, index: int) -> np.ndarray:

@@ -130,7 +130,7 @@ def remainder(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def softness(crop: FaceCrop, guide: Guide, skin: np.ndarray) -> float:
-    """How much softer the frame's skin [LOOK, LOOK] is than the photo's: a blur's standard deviation in crop pixels."""
+    """How much softer the frame's skin [LOOK, LOOK] is than the photo's: a blur's standard deviation in sides of the crop."""
     size = crop.size
     x, y, w, h = cv2.boundingRect((skin > 0).astype(np.uint8))
     if skin.sum() * (size / LOOK) ** 2 < 20:
@@ -143,7 +143,7 @@ def softness(crop: FaceCrop, guide: Guide, skin: np.ndarray) -> float:
         found.append(detail(cv2.GaussianBlur(own, (0, 0), sigma) if sigma else own, skin))
         if found[-1] <= wanted:
             break
-    return float(np.interp(-wanted, [-f for f in found], SIGMAS[: len(found)]))
+    return float(np.interp(-wanted, [-f for f in found], SIGMAS[: len(found)])) / size
 
 
 def detail(level: np.ndarray, weight: np.ndarray) -> float:

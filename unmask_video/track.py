@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
+from threading import Thread
+from typing import TYPE_CHECKING
 
 import numpy as np
-from filterpy.kalman import KalmanFilter
-from scipy.optimize import linear_sum_assignment
 
 from unmask_video.face import Detection, Face
 from unmask_video.frame import Frame
-from unmask_video.geometry import iou
+from unmask_video.geometry import best_pairs, iou
 from unmask_video.picture import is_cut, small_grey
 
-EVERY = 10
-"""Frames from one look for faces to the next."""
+if TYPE_CHECKING:
+    from filterpy.kalman import KalmanFilter
+
+EVERY = 12
+"""Frames from one look for faces to the next: those whose number is a multiple of it, and the first of a shot."""
 IN_FULL = 5
 """Looks from one that sees small faces, too, to the next; the first of a shot is one."""
 SMALL = 1 / 24
@@ -37,6 +41,8 @@ SAME = 0.25
 """Least overlap (IoU) of a track's box and a detection's."""
 UNSEEN = 30
 """Frames without a detection that a track survives."""
+CALM, CERTAIN = 0.02, 0.9
+"""Speed, in sides of the face a frame, and score at which every second frame is measured."""
 GAP = 10
 """Frames in which neither network is sure of a face that its track survives."""
 
@@ -44,8 +50,15 @@ Measure = Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]
 Found = tuple[Frame, list[Face]]
 
 
+def warm_up() -> None:
+    """Begin to load filterpy, which takes longer than all else together; meanwhile a film can be searched."""
+    Thread(target=import_module, args=("filterpy.kalman",), daemon=True).start()
+
+
 def box_filter(box: np.ndarray) -> KalmanFilter:
     """Constant velocity for a box's centre and size: state x, y, size and their speeds per frame."""
+    from filterpy.kalman import KalmanFilter
+
     kalman = KalmanFilter(dim_x=6, dim_z=3)
     size = box_state(box)[2, 0]
     kalman.F[:3, 3:] = np.eye(3)
@@ -74,10 +87,18 @@ class Tracked:
     """Frames in which neither network was sure of it."""
     unseen: int = 0
     """Frames since the face was last detected."""
+    rests: bool = False
+    """It is not measured in this frame."""
 
     def unsure(self) -> bool:
         """FaceMesh lost it, or hardly believes in it."""
         return self.lost > 0 or self.face.score < ALIVE
+
+    def is_calm(self) -> bool:
+        """Nothing will be missed in a frame's time: it is known to be slow."""
+        speed, slow = np.abs(self.kalman.x[3:, 0]).max(), CALM * self.kalman.x[2, 0]
+        known = np.sqrt(self.kalman.P.diagonal()[3:].max()) < 2 * slow  # not in its first frames
+        return not self.lost and self.face.score >= CERTAIN and known and speed < slow
 
     def box(self) -> np.ndarray:
         """float64 [4]: a square where the filter expects the face."""
@@ -128,16 +149,20 @@ class Linker:
         small = any(t.face.box[3] - t.face.box[1] < least for t in self.tracks)
         return self.detect(frame, small or self.looks % IN_FULL == 0 or any(t.unsure() for t in self.tracks))
 
-    def move(self, frame: Frame) -> list[Face]:
-        """Measure every live track in a new frame."""
+    def move(self, frame: Frame, *, looks: bool) -> list[Face]:
+        """Measure the live tracks in a new frame; calm ones rest every second time, unless one `looks` at the frame."""
         for track in self.tracks:
             track.kalman.predict()
             track.unseen += 1
-        regions = [self.region_of_landmarks(t.predicted()) for t in self.tracks]
-        measured = self.measure(frame, regions)
-        seen = [t.face for t, (points, score) in zip(self.tracks, measured, strict=True) if t.take(points, score)]
+            track.rests = not looks and not track.rests and track.is_calm()
+        seen = self.measured(frame, [t for t in self.tracks if not t.rests])
         self.tracks = [t for k, t in enumerate(self.tracks) if t.lost <= GAP and not _doubles(t, self.tracks[:k])]
         return [f for f in seen if any(t.id == f.track_id for t in self.tracks)]
+
+    def measured(self, frame: Frame, tracks: list[Tracked]) -> list[Face]:
+        """The faces of those tracks whose landmarks are believed."""
+        found = self.measure(frame, [self.region_of_landmarks(t.predicted()) for t in tracks])
+        return [t.face for t, (points, score) in zip(tracks, found, strict=True) if t.take(points, score)]
 
     def check(self, frame: Frame, faces: list[Face]) -> bool:
         """Ask the detector about each unsure track, and correct `faces`; False if one is not where it should be."""
@@ -202,8 +227,11 @@ class Linker:
 
     def end(self, since: int) -> list[Found]:
         """What waits at the end of a shot, `since` frames after the last look; who came in since then is found, too."""
+        if self.waiting:
+            frame, faces = self.waiting[-1]
+            faces += self.measured(frame, [t for t in self.tracks if t.rests])
         if since:
-            self.look(*self.waiting[-1])
+            self.look(frame, faces)
         waiting, self.tracks, self.waiting, self.looks = self.waiting, [], [], 0
         return waiting
 
@@ -247,8 +275,7 @@ def match(states: list[np.ndarray], boxes: list[np.ndarray]) -> list[tuple[int, 
         return []
     squares = np.array([[x - s / 2, y - s / 2, x + s / 2, y + s / 2] for x, y, s in states])
     overlap = iou(squares, np.array(boxes))
-    rows, columns = linear_sum_assignment(-overlap)
-    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if overlap[i, j] >= SAME]
+    return [(i, j) for i, j in best_pairs(overlap) if overlap[i, j] >= SAME]
 
 
 def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> Iterator[Found]:
@@ -258,10 +285,11 @@ def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> It
         last, small = small, small_grey(frame)
         if last is not None and is_cut(last, small):
             yield from linker.end(since)
-        faces = linker.move(frame)
+        looks = frame.index % every == 0 or linker.looks == 0
+        faces = linker.move(frame, looks=looks)
         linker.waiting.append((frame, faces))
         since += 1
-        if since >= every or linker.looks == 0 or not linker.check(frame, faces):
+        if looks or not linker.check(frame, faces):
             linker.look(frame, faces)
             since = 0
             # The newest frames stay: the next face found late may be followed back through them.

@@ -1,0 +1,89 @@
+"""Who is painted anew in which frame, and what the frames between get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from faces import points, portrait
+from test_stages import noisy
+
+from unmask_video import turns, warp
+from unmask_video.face import LOOK, Face, Filled, Mask, Reference
+from unmask_video.frame import Frame
+from unmask_video.painting import Painting
+from unmask_video.picture import Picture, grid
+
+ANN, BOB = (Reference(name, portrait(), points(), np.zeros(192, np.float32)) for name in ("ann", "bob"))
+WORN, BARE = (Mask(np.ones((8, 8), np.float32), 1.0, worn) for worn in (True, False))
+Sight = dict[int, tuple[Mask, turns.Photos]]
+
+
+def film(*frames: Sight) -> list[tuple[Frame, list[tuple[Face, Mask, turns.Photos]]]]:
+    return [(noisy("gray"), [(Face(k, points(), 1.0), *sight) for k, sight in frame.items()]) for frame in frames]
+
+
+def anew(*frames: Sight, rests: bool = True) -> list[dict[int, bool]]:
+    """Of each frame: track -> whether it is painted."""
+    return [{t.face.track_id: t.anew for t in faces} for _, faces in turns.by_turns(film(*frames), rests=rests)]
+
+
+def test_every_second_frame_rests() -> None:
+    ann = {0: (WORN, [(ANN, 1.0)])}
+    assert anew(*[ann] * 5) == [{0: True}, {0: False}] * 2 + [{0: True}]
+    assert anew(*[ann] * 3, rests=False) == [{0: True}] * 3
+
+
+def test_only_masked_faces_with_photos_are_filled() -> None:
+    assert anew({0: (BARE, [(ANN, 1.0)]), 1: (WORN, []), 2: (WORN, [(ANN, 1.0)])}) == [{2: True}]
+
+
+def test_who_was_not_there_or_had_other_photos_is_painted() -> None:
+    ann, both = {0: (WORN, [(ANN, 1.0)])}, {0: (WORN, [(ANN, 0.5), (BOB, 0.5)])}
+    assert anew(ann, {}, ann) == [{0: True}, {}, {0: True}]
+    assert anew(ann, both, both, ann) == [{0: True}, {0: True}, {0: False}, {0: True}]
+
+
+# --- between --------------------------------------------------------------------------------------
+
+
+def painted(levels: list[list[float] | None], photos: turns.Photos, covers: float = 1.0) -> Iterator[Filled]:
+    """Patches, where each photo is painted as one grey level in each frame; None: the face rests."""
+
+    def paint(crop: warp.FaceCrop, level: float, hidden: np.ndarray) -> Painting:
+        flat = np.full((LOOK, LOOK, 3), level, np.float32)
+        picture = Picture(np.zeros((LOOK, LOOK, 3), np.uint8))
+        return Painting(picture, (grid(LOOK) + 0.5) / LOOK, flat * 0, flat, flat, hidden, crop.crop_to_frame)
+
+    done = []
+    for k, each in enumerate(levels):
+        frame, hidden = noisy("gray"), np.zeros((LOOK, LOOK), np.float32)
+        hidden[10 : 30 + 10 * k, 10:50] = 1
+        turn = turns.Turn(Face(3, points() / 4, 1.0), Mask(hidden, 1.0, True, covers), photos, each is not None)
+        crop = warp.cut(frame, turn.face, LOOK)
+        done.append((frame, [turns.Painted(turn, crop, hidden, [paint(crop, level, hidden) for level in each or []])]))
+    return turns.between(done)
+
+
+def seen(levels: list[list[float] | None], photos: turns.Photos = [(ANN, 1.0)]) -> list[float]:  # noqa: B006
+    return [float(patch.image.mean()) for _, ((_, _, patch),) in painted(levels, photos)]
+
+
+def test_a_frame_between_two_gets_their_mean() -> None:
+    assert seen([[10.0], None, [30.0], None, [20.0]]) == pytest.approx([10, 20, 30, 25, 20])
+
+
+def test_the_last_frame_gets_what_was_before() -> None:
+    assert seen([[10.0], None]) == pytest.approx([10, 10])
+    assert seen([[10.0]]) == pytest.approx([10])
+
+
+def test_photos_are_mixed_by_their_shares() -> None:
+    assert seen([[10.0, 50.0], None, [30.0, 70.0]], [(ANN, 0.75), (BOB, 0.25)]) == pytest.approx([20, 30, 40])
+
+
+def test_each_frame_has_a_hole_of_its_own() -> None:
+    found = [patch for _, ((track, _, patch),) in painted([[10.0], None, [30.0]], [(ANN, 1.0)], covers=0.5) if track == 3]
+    assert [patch.alpha.sum() for patch in found] == [0.5 * 40 * (20 + 10 * k) for k in range(3)]
+    assert list(turns.between([])) == []

@@ -1,0 +1,90 @@
+"""The networks that the options ask for, ready to be called, as the stages want them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from unmask_video import detect, identify, inpaint, landmarks, reference, segment, track
+from unmask_video.face import Detection, Face, Mask, mean_face
+from unmask_video.frame import Frame
+from unmask_video.options import Options
+from unmask_video.people import Cast
+from unmask_video.reference import Views
+from unmask_video.runtime import fill_network
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The networks, ready to be called."""
+
+    detect: Callable[..., list[Detection]]
+    """Of a frame, shrunk to `longest` pixels if that is said."""
+    detect_near: Callable[[Frame, np.ndarray], list[Detection]]
+    measure: landmarks.Measure
+    segment: Callable[[Frame, Face], Mask]
+    is_masked: Callable[[Frame, Face], Mask]
+    """Our own network whatever was chosen: k-means takes every face for masked."""
+    identity: Callable[[Frame, np.ndarray], np.ndarray]
+    fill: inpaint.Fill
+    size: int | None
+    """Pixels of the crops that are filled; None: what suits the face."""
+    rests: bool
+    """A frame may go without being painted, see `turns`: not if a network gives whole pictures, whose mean is a blur."""
+    glanced: dict[int, list[Detection]] = field(default_factory=dict)
+    """What was seen in the search, by pts, for the frames that are looked at again."""
+
+    @staticmethod
+    def make(options: Options) -> Tools:
+        track.warm_up()
+        providers = options.execution_providers
+        backend = landmarks.mediapipe_backend() if options.landmarks == "mediapipe" else landmarks.onnx_backend(providers)
+        network = None if options.model == "tps" else fill_network(options.model, providers)
+        return Tools(
+            detect=partial(detect.detect, providers=providers),
+            detect_near=partial(detect.detect_near, providers=providers),
+            measure=backend,
+            segment=segment.SEGMENTERS[options.segmenter](providers),
+            is_masked=segment.unet(providers),
+            identity=partial(identify.identity, providers=providers),
+            fill=inpaint.by_network(network) if network else inpaint.tps,
+            size=network.size if network else None,
+            rests=network is None or "face" not in network.outputs,
+        )
+
+    def linker(self) -> track.Linker:
+        def look(frame: Frame, in_full: bool) -> list[Detection]:
+            known = self.glanced.pop(frame.pts, None)
+            if in_full:
+                return self.detect(frame, longest=detect.LONGEST)
+            return self.detect(frame, longest=detect.GLANCE) if known is None else known
+
+        return track.Linker(
+            look, self.detect_near, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
+            landmarks.landmarks_of_detection,
+        )  # fmt: skip
+
+    def glance(self, frame: Frame) -> list[Detection]:
+        """Large faces, remembered."""
+        self.glanced[frame.pts] = self.detect(frame, longest=detect.GLANCE)  # small faces would hardly serve
+        return self.glanced[frame.pts]
+
+    def settle(self, frame: Frame, found: Detection) -> tuple[np.ndarray, float]:
+        return self.linker().settle(frame, found)
+
+    def photos(self, names: Sequence[str]) -> list[Views]:
+        """The people on the photos that the user gave."""
+        load = partial(reference.load, detect=self.detect, settle=self.settle, identity=self.identity)
+        return reference.group([load(name) for name in names])
+
+    def cast(self, given: list[Views], mined: list[Views], options: Options) -> Cast:
+        """Who may be in the film: those of the photos, or where none was given, those whom the film shows bare."""
+        least = identify.SAME_PERSON if given else identify.SAME_IN_FILM
+        return Cast(
+            reference.join(given, mined) if given else mined, identity=self.identity,
+            assign=partial(identify.assign, least=least), chosen=options.face_index, fill_unmatched=options.unmatched == "fill",
+            stand_in=None if given or options.model == "tps" else mean_face(),
+        )  # fmt: skip
