@@ -62,7 +62,25 @@ def test_faces_are_looked_at_now_and_then_and_a_mask_from_its_first_frame_on() -
     list(segment.segment(((frame(k), [face(0)]) for k in range(90)), one))
     assert sum(k < 25 for k in looked) == sum(k >= 65 for k in looked) == 5
     assert set(range(28, 31)) <= set(looked), "followed back"
-    assert 15 <= sum(30 <= k < 60 for k in looked) <= 19 and len(set(looked)) == len(looked)
+    assert [k for k in looked if 30 < k < 60][-7:] == [32, 36, 40, 44, 48, 52, 56] and len(set(looked)) == len(looked), "where nothing moves, every fourth"
+
+
+@pytest.mark.parametrize(("pace", "every"), [(0, 4), (5, 2), (25, 1)])
+def test_masked_faces_are_looked_at_the_more_often_the_more_they_change(pace: int, every: int) -> None:
+    looked: list[int] = []
+
+    def one(seen: Frame, _: Face) -> Mask:
+        looked.append(seen.index)
+        return Mask(np.ones((8, 8), np.float32), 0.95, False)
+
+    def lit(k: int) -> Frame:
+        """The mask, in a light that grows by so many levels a frame."""
+        plane = np.zeros((200, 200), np.uint8)
+        plane[100:160, 50:150] = 20 + pace * k % 200
+        return replace(frame(k), planes=(plane,))
+
+    list(segment.segment(((lit(k), [face(1)]) for k in range(40)), one))
+    assert looked == list(range(0, 40, every))
 
 
 def test_who_comes_back_after_a_while_is_looked_at_again() -> None:

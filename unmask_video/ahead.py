@@ -11,12 +11,25 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import cv2
+
 T, U = TypeVar("T"), TypeVar("U")
 
 
 def cores() -> int:
     """How many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
+    """OpenCV's own threads rest, for they would only get into the way of what runs side by side here."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def side_by_side(make: Callable[[T], U], items: Iterable[T], workers: int, name: str) -> Generator[U, None, None]:

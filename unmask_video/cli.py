@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import re
 import signal
 import sys
@@ -202,6 +203,8 @@ def fail(message: str, code: int) -> int:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """The entry point; `args` default to the command line's."""
+    # Stages run side by side, where NumPy's own threads only wait for each other; it is not loaded yet.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # A polite kill tidies up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(exit_code(sys.argv[1:] if args is None else args))

@@ -22,7 +22,7 @@ from unmask_video import (
     turns,
     warp,
 )  # fmt: skip
-from unmask_video.ahead import cores, read_ahead, side_by_side
+from unmask_video.ahead import cores, one_thread_each, read_ahead, side_by_side
 from unmask_video.errors import BadOption, CannotDecode
 from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame, VideoInfo
@@ -69,7 +69,7 @@ def unmask(
     photos = [str(r) for r in ([reference] if isinstance(reference, (str, Path)) else reference)]
     check_paths(source, target, options.overwrite)
     encode.check_target(target)
-    with decode.open_video(source) as video:
+    with one_thread_each(), decode.open_video(source) as video:
         tools, out = Tools.make(options), writer(video, target, options)  # which checks its options, and writes nothing yet
         given = tools.photos(photos)
         watch = Stopwatch()

@@ -12,7 +12,7 @@ import numpy as np
 from unmask_video.face import OUTLINE, Face, Mask, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert
-from unmask_video.picture import sample
+from unmask_video.picture import grey, sample
 from unmask_video.runtime import session
 
 SIZE = 192
@@ -21,8 +21,12 @@ REACH = 7
 """Frames before and after that have a say in whether a face is masked."""
 NEAR = (1.0, 3.0, 4.0, 3.0, 1.0)
 """Weights of the neighbouring frames' masks."""
-MASKED, BARE = 2, 5
-"""Every how manyth frame of a face is looked at: while there is any sign of a mask, and while there is none."""
+MASKED, STILL, BARE = 2, 4, 5
+"""Every how manyth frame of a face is looked at: while there is a sign of a mask, the same where nothing moves, or none."""
+CHANGED, HASTY = 8.0, 20.0
+"""Change of a face since the last look, in levels of 255, from which it is not still, and from which every frame is looked at."""
+GLANCE = 32
+"""Pixels at which that is told: the face is aligned, so what changes is a hand, the mask, or a turn of the head."""
 LITTLE = 0.1
 """Belief that is such a sign."""
 ON, OFF = 0.5, 0.35
@@ -95,6 +99,8 @@ class Look:
     frame: Frame
     faces: list[Face]
     masks: dict[int, Mask] = field(default_factory=dict)
+    glances: dict[int, np.ndarray] = field(default_factory=dict)
+    """Small pictures [GLANCE, GLANCE] of the same."""
 
 
 def decide(found: Iterable[Found], one: Segment) -> Iterator[Seen]:
@@ -117,14 +123,29 @@ def _look(looks: list[Look], face: Face, one: Segment) -> None:
     track, now = face.track_id, len(looks) - 1
     last = max((k for k, look in enumerate(looks) if track in look.masks), default=None)
     sign = last is None or looks[last].masks[track].belief >= LITTLE
-    if last is not None and now - last < (MASKED if sign else BARE):
+    glance = _glance(looks[now].frame, face) if sign else None
+    if last is not None and now - last < (_patience(looks[last].glances.get(track), glance) if sign else BARE):
         return
     looks[now].masks[track] = one(looks[now].frame, face)
+    if sign:
+        looks[now].glances[track] = glance
     if not sign and looks[now].masks[track].belief >= LITTLE:
         for look in looks[last + 1 : now]:
             for before in look.faces:
                 if before.track_id == track:
                     look.masks[track] = one(look.frame, before)
+
+
+def _glance(frame: Frame, face: Face) -> np.ndarray:
+    return cv2.blur(grey(sample(frame, align(face.landmarks, GLANCE), GLANCE)), (3, 3))
+
+
+def _patience(before: np.ndarray | None, now: np.ndarray) -> int:
+    """After how many frames a masked face is looked at again, by how it has changed where it changed most, in a tenth of it."""
+    if before is None:
+        return MASKED
+    change = float(np.sort(np.abs(now - before), axis=None)[-(GLANCE**2) // 10 :].mean())
+    return 1 if change >= HASTY else MASKED if change >= CHANGED else STILL
 
 
 def _decide(past: deque[Look], ahead: deque[Look], worn: dict[int, bool]) -> Seen:
