@@ -18,11 +18,12 @@ onnx = pytest.importorskip("onnx")
 
 from training.checkpoint import register  # noqa: E402
 from training.data import cut_faces  # noqa: E402
-from training.export import load_parameters, to_onnx  # noqa: E402
+from training.export import to_onnx  # noqa: E402
 from training.faces import Faces  # noqa: E402
 from training.patterns import load_patterns  # noqa: E402
 from training.samples import SegmenterSamples  # noqa: E402
 from unmask_video import segment  # noqa: E402
+from unmask_video.engine import load_parameters  # noqa: E402
 from unmask_video.models.layers import move, shrink  # noqa: E402
 from unmask_video.models.segmenter import SIZE, Segmenter  # noqa: E402
 from unmask_video.models.swift import VIEW, Swift  # noqa: E402

@@ -23,7 +23,7 @@ WEIGHTS = ROOT / "models" / "weights"
 LAYERS: dict[str, set[str]] = {
     "things": {"errors", "face", "frame", "geometry", "painting", "picture", "report", "stopwatch"},
     "models": {"models"},
-    "means": {"ahead", "clock", "container", "encoders", "options", "remux", "runtime", "tone"},
+    "means": {"ahead", "clock", "container", "encoders", "engine", "options", "remux", "runtime", "tone"},
     "stages": {
         "decode", "detect", "encode", "identify", "inpaint", "landmarks", "reference", "segment", "smooth",
         "steady", "track", "turns", "warp",
@@ -35,7 +35,7 @@ LAYERS: dict[str, set[str]] = {
 SOCIABLE = {"things", "means", "order", "command"}
 WHO_IMPORTS = {
     "av": {"container", "decode", "encode", "encoders", "remux"},
-    "torch": {"runtime"},
+    "torch": {"engine"},
     "onnxruntime": {"runtime"},
     "click": {"cli", "display"},
     "tqdm": {"display"},

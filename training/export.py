@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from training.checkpoint import register
+from unmask_video.engine import load_parameters
 from unmask_video.models.segmenter import SIZE, Segmenter
-from unmask_video.models.swift import VIEW, Swift
+from unmask_video.models.swift import VIEW, Plan, Swift
 from unmask_video.runtime import INPUTS, open_session
 
 OPSET = 17
@@ -31,18 +32,6 @@ class Probabilities(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         logits, presence = self.network(image)
         return logits.sigmoid(), presence.sigmoid()
-
-
-class Plan(nn.Module):
-    """What swift wants to do with the warped photo, which the product does itself, faster."""
-
-    def __init__(self, network: Swift) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor, hidden: Tensor, warped: Tensor) -> tuple[Tensor, Tensor]:
-        flow, light = self.network.plan(self.network.seen(image, hidden, warped))
-        return flow, light * 127.5
 
 
 def export(name: str, network: nn.Module, *, steps: int, scores: dict[str, float]) -> str:
@@ -94,25 +83,6 @@ def begin_with(network: nn.Module, file: Path) -> None:
         network.load_state_dict({k.removeprefix("module."): v for k, v in kept.items() if k.startswith("module.")})
     except (RuntimeError, KeyError, EOFError, UnpicklingError):
         raise ValueError(f"{file} is damaged or of another network; give a checkpoint.pt or an .onnx of this one") from None
-
-
-def load_parameters(network: nn.Module, data: bytes) -> None:
-    """The parameters in ONNX bytes of `to_onnx` into a network of the same class.
-
-    Raises:
-        ValueError: the file is of another network.
-    """
-    import onnx  # late: machines that only train may lack it
-
-    graph = onnx.load_from_string(data).graph
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    # Equal parameters are stored once, with an Identity for each other name.
-    stored |= {n.output[0]: stored[n.input[0]] for n in graph.node if n.op_type == "Identity" and n.input[0] in stored}
-    stored = {name.removeprefix("network."): array for name, array in stored.items()}
-    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    if wrong := [k for k, v in wanted.items() if k not in stored or stored[k].shape != v.shape]:
-        raise ValueError(f"the file is of another network: it lacks {wrong[0]} of shape {list(wanted[wrong[0]].shape)}")
-    network.load_state_dict({k: torch.from_numpy(stored[k].copy()) for k in wanted}, strict=False)
 
 
 @torch.no_grad()

@@ -91,7 +91,7 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
 @click.option("--audio/--no-audio", default=Options.audio, show_default=True, help="Copy the sound.")
 @click.option("--execution-providers", "--execution-provider", "--ep", "execution_providers", multiple=True,
               default=Options.execution_providers, show_default=True, callback=split_commas,
-              help="What the networks run on, best first: cuda,cpu; or the option again.")
+              help="What the networks run on, best first: cuda,cpu; or the option again. torch is PyTorch on CUDA.")
 @click.option("--trim-start", type=Seconds(), default=Options.trim_start,
               help="Begin here: 10, 10s or 00:01:02.5 from the input's start.")
 @click.option("--trim-end", type=Seconds(), help="Stop here, also from the input's start.")

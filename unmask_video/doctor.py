@@ -15,6 +15,7 @@ import numpy as np
 from unmask_video import landmarks, runtime
 from unmask_video.ahead import cores
 from unmask_video.encoders import SETTINGS, probe
+from unmask_video.engine import first_line
 from unmask_video.face import mean_face
 from unmask_video.picture import photo
 
@@ -40,9 +41,9 @@ def examine() -> list[Finding]:
     found = [Finding("python", True, f"{platform.python_version()}, {platform.system()} {platform.machine()}, {cores()} cores")]
     found += [Finding(name, True, told) for name in PACKAGES if (told := installed(name))]
     found += _both_runtimes()
-    for name in runtime.PROVIDERS:
+    for name in (name for name in runtime.PROVIDERS if name != "torch"):
         found.append(measures(f"provider {name}", partial(landmarks.onnx_backend, (name,)), needed=name == "cpu"))
-    found.append(measures("landmarks mediapipe", landmarks.mediapipe_backend))
+    found += [pytorch(), measures("landmarks mediapipe", landmarks.mediapipe_backend)]
     return found + [encoder(name) for name in (*SETTINGS, *PREFER)]
 
 
@@ -66,8 +67,19 @@ def measures(what: str, backend: Callable[[], landmarks.Measure], *, needed: boo
         face = mean_face()
         ((points, _),) = backend()(photo(face.image), [landmarks.region_of_landmarks(face.landmarks)])
     except Exception as error:  # what other packages raise has no common base
-        return Finding(what, False, (str(error) or type(error).__name__).splitlines()[0], needed)
+        return Finding(what, False, first_line(error), needed)
     return Finding(what, bool(np.isfinite(points).all()), "ran FaceMesh", needed)
+
+
+def pytorch() -> Finding:
+    """The default model on CUDA, tried on nothing in particular."""
+    try:
+        network = runtime.fill_network("swift", ("torch",))
+        sizes = {name: (1, runtime.INPUTS[name], network.view, network.view) for name in network.inputs}
+        network.run({name: np.zeros(size, np.float32) for name, size in sizes.items()})
+    except Exception as error:
+        return Finding("provider torch", False, first_line(error))
+    return Finding("provider torch", True, "ran swift on CUDA")
 
 
 def encoder(name: str) -> Finding:

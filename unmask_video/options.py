@@ -16,7 +16,7 @@ UNMATCHED = ("keep", "fill")
 MINE = ("on", "off")
 SEGMENTERS = ("unet", "kmeans")
 LANDMARKS = ("onnx", "mediapipe")
-PROVIDERS = ("cpu", "cuda", "tensorrt")
+PROVIDERS = ("cpu", "cuda", "tensorrt", "torch")
 CRF_MAX = 63
 """The largest of any encoder we know (VP9, AV1); H.264 and HEVC stop at 51."""
 
@@ -47,7 +47,8 @@ class Options:
     audio: bool = True
     """Copy the sound."""
     execution_providers: tuple[str, ...] = ("cpu",)
-    """What the networks run on, best first; names in `PROVIDERS`."""
+    """What the networks run on, best first; names in `PROVIDERS`. torch, if first, is PyTorch on CUDA, which fills faces;
+    what finds them runs on the next."""
     trim_start: float = 0.0
     """Seconds from the input's start."""
     trim_end: float | None = None

@@ -22,7 +22,7 @@ from unmask_video import (
     turns,
     warp,
 )  # fmt: skip
-from unmask_video.ahead import cores, one_thread_each, read_ahead, side_by_side
+from unmask_video.ahead import one_thread_each, read_ahead, side_by_side
 from unmask_video.errors import BadOption, CannotDecode
 from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame, VideoInfo
@@ -36,8 +36,6 @@ from unmask_video.tools import Tools
 
 FRAMES_AHEAD = 4
 """Frames whose faces are known and wait to be painted."""
-MOST_WORKERS = 8
-"""Most threads that paint, or search; each has two frames in hand."""
 LOOK_EVERY = 0.4
 """Least seconds from one look to the next, where a film is searched for bare faces."""
 MOST_LOOKS = 1200
@@ -110,14 +108,9 @@ def mine(
     with decode.open_video(video.path) as same, closing(same.frames()) as frames:
         found = reference.mine(
             searched(frames, video.info.frame_count, progress), every=every, beat=track.EVERY, settle=tools.settle,
-            detect=tools.glance, segment=is_masked, identity=tools.identity, workers=workers(), watch=watch,
+            detect=tools.glance, segment=is_masked, identity=tools.identity, workers=tools.workers, watch=watch,
         )  # fmt: skip
     return found, max(beliefs) >= segment.ON
-
-
-def workers() -> int:
-    """How many threads work side by side on one kind of work."""
-    return min(cores(), MOST_WORKERS)
 
 
 def searched(
@@ -187,10 +180,10 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Generator[Fram
     found = watch.stage("steady", steady.steady(found))
     seen = watch.stage("segment", segment.segment(found, tools.segment))
     matched = watch.stage("match", tally.cast.match(seen))
-    paint = partial(fill, tools=tools, watch=watch)
+    by_turns, paint = partial(turns.by_turns, rests=tools.rests), partial(fill, tools=tools, watch=watch)
     with (
         closing(read_ahead(matched, FRAMES_AHEAD, "unmask-analyse")) as ready,
-        closing(side_by_side(paint, turns.by_turns(tally.count(ready), rests=tools.rests), workers(), "unmask-paint")) as painted,
+        closing(side_by_side(paint, by_turns(tally.count(ready)), tools.workers, "unmask-paint")) as painted,
     ):
         try:
             filled = watch.stage("inpaint", turns.between(painted))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from unmask_video import models
+from unmask_video.engine import VIEW, engine_for, first_line
 from unmask_video.errors import BadEnvironment, BadOption
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
+    "torch": "",
 }
-"""What `--execution-providers` may name."""
+"""What `--execution-providers` may name, and ONNX Runtime's names: PyTorch is none of its own, and only fills."""
 
 INPUTS = {"image": 3, "hidden": 1, "warped": 3, "reference": 3}
 """What a network that fills faces may ask for, and its channels, each float32 [1, channels, S, S].
@@ -41,13 +43,19 @@ LARGEST = 1024
 ort.set_default_logger_severity(3)
 
 
-@cache
 def session(name: str, providers: tuple[str, ...] = ("cpu",)) -> ort.InferenceSession:
     """A session for network `name` of `models.FILES`, made once for each set of providers.
+
+    What finds faces and masks has no PyTorch twin: without another provider than that, it runs on the CPU.
 
     Raises:
         BadEnvironment: the weights are damaged, or a provider does not work here.
     """
+    return _session(name, tuple(p for p in providers if p != "torch") or ("cpu",))
+
+
+@cache
+def _session(name: str, providers: tuple[str, ...]) -> ort.InferenceSession:
     try:
         data = models.load_bytes(name)
     except ValueError as error:
@@ -80,7 +88,8 @@ def open_session(data: bytes, providers: Sequence[str]) -> ort.InferenceSession:
 class FillNetwork:
     """A network that fills faces: any of `INPUTS` in, `face`, or `flow` and `light`, out; see `OUTPUTS`."""
 
-    session: ort.InferenceSession
+    call: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+    """Its outputs by name, of its inputs by name."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     size: int | None
@@ -91,9 +100,11 @@ class FillNetwork:
     def run(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Its outputs, without the batch's axis. Raises BadEnvironment where the network fails or gives something else."""
         try:
-            found = dict(zip(self.outputs, self.session.run(self.outputs, given), strict=True))
+            found = self.call(given)
+        except BadEnvironment:
+            raise
         except Exception as error:  # ONNX Runtime's own errors have no common base
-            raise BadEnvironment(f"the network failed at work ({_told(error)}); try another --model") from None
+            raise BadEnvironment(f"the network failed at work ({first_line(error)}); try another --model") from None
         for name, values in found.items():
             if values.dtype.kind != "f" or not np.isfinite(values).all():
                 raise BadEnvironment(f"the network's {name} holds what are no numbers; try another --model")
@@ -111,6 +122,9 @@ def fill_network(model: str, providers: tuple[str, ...] = ("cpu",)) -> FillNetwo
         BadOption: the file is no network that fills faces.
         BadEnvironment: our own weights are damaged, or a provider does not work here.
     """
+    if providers[0] == "torch":
+        engine = engine_for(model)
+        return FillNetwork(engine.run, engine.inputs, engine.outputs, None, VIEW)
     if not model.endswith(".onnx"):
         return _checked(model, session(model, providers))
     try:
@@ -122,12 +136,7 @@ def fill_network(model: str, providers: tuple[str, ...] = ("cpu",)) -> FillNetwo
     except BadEnvironment:
         raise
     except Exception as error:
-        raise BadOption(f"the model {model} is no ONNX file that works here ({_told(error)})") from None
-
-
-def _told(error: Exception) -> str:
-    """The first line of what it says, or its name."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+        raise BadOption(f"the model {model} is no ONNX file that works here ({first_line(error)})") from None
 
 
 def _checked(model: str, made: ort.InferenceSession) -> FillNetwork:
@@ -153,4 +162,20 @@ def _checked(model: str, made: ort.InferenceSession) -> FillNetwork:
     if len(fixed) > 1 or any(not 64 <= s <= LARGEST or s % 64 for s in fixed):
         raise BadOption(f"the model {model} is made for crops of {fixed} px; make it one multiple of 64 from 64 to {LARGEST}")
     size = next(iter(fixed), None)
-    return FillNetwork(made, inputs, outputs, *((size, None) if outputs == ("face",) else (None, size)))
+    call = partial(bound if made.get_providers()[0] != PROVIDERS["cpu"] else plain, made, outputs)
+    return FillNetwork(call, inputs, outputs, *((size, None) if outputs == ("face",) else (None, size)))
+
+
+def plain(made: ort.InferenceSession, outputs: tuple[str, ...], given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return dict(zip(outputs, made.run(outputs, given), strict=True))
+
+
+def bound(made: ort.InferenceSession, outputs: tuple[str, ...], given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same by IO binding: ONNX Runtime copies to and from its device once, on its own stream."""
+    binding = made.io_binding()
+    for name, array in given.items():
+        binding.bind_cpu_input(name, np.ascontiguousarray(array))
+    for name in outputs:
+        binding.bind_output(name)
+    made.run_with_iobinding(binding)
+    return dict(zip(outputs, binding.copy_outputs_to_cpu(), strict=True))

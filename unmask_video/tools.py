@@ -9,12 +9,18 @@ from functools import partial
 import numpy as np
 
 from unmask_video import detect, identify, inpaint, landmarks, reference, segment, track
+from unmask_video.ahead import cores
 from unmask_video.face import Detection, Face, Mask, mean_face
 from unmask_video.frame import Frame
 from unmask_video.options import Options
 from unmask_video.people import Cast
 from unmask_video.reference import Views
 from unmask_video.runtime import fill_network
+
+MOST_WORKERS = 8
+"""Most threads that paint, or search; each has two frames in hand."""
+BATCHED = 16
+"""Threads that paint where a graphics card takes what they ask for in batches; most of them wait."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Tools:
     """Pixels of the crops that are filled; None: what suits the face."""
     rests: bool
     """A frame may go without being painted, see `turns`: not if a network gives whole pictures, whose mean is a blur."""
+    workers: int
+    """Threads that paint, or search."""
     glanced: dict[int, list[Detection]] = field(default_factory=dict)
     """What was seen in the search, by pts, for the frames that are looked at again."""
 
@@ -52,6 +60,7 @@ class Tools:
             identity=partial(identify.identity, providers=providers),
             fill=inpaint.by_network(network) if network else inpaint.tps,
             size=network.size if network else None,
+            workers=BATCHED if providers[0] == "torch" and network else min(cores(), MOST_WORKERS),
             rests=network is None or "face" not in network.outputs,
         )
 
