@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -58,6 +59,22 @@ def drawn(
             patches.append(Patch(image.astype(np.float32), changed, crop.crop_to_frame))
             hidden.append(Hidden(face, alpha))
         yield Shot(frame, warp.paste(frame, patches), hidden)
+
+
+def unsteady(found: Iterable[track.Found]) -> Iterator[track.Found]:
+    """Faces as they were measured, in place of `steady.steady`; where one rested for a frame, the mean of its neighbours."""
+    before, held = {}, None
+    for item in chain(found, [None]):
+        after = {face.track_id: face for face in item[1]} if item else {}
+        if held:
+            frame, faces = held
+            now = {face.track_id: face for face in faces}
+            for track_id in before.keys() & after.keys() - now.keys():
+                points = (before[track_id].landmarks + after[track_id].landmarks) / 2
+                now[track_id] = Face(track_id, points, 1.0)
+            yield frame, list(now.values())
+            before = now
+        held = item
 
 
 def best_face(frames: Iterator[Frame], linker: Callable[[], track.Linker]) -> tuple[Frame, Face]:
