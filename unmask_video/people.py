@@ -16,7 +16,7 @@ from unmask_video.reference import Views
 
 LOOKS = 8
 """First faces of a track that are compared with the references."""
-AHEAD = 10
+AHEAD = 6
 """Frames of look-ahead before a track is decided."""
 AGAIN, LATER = 25, 3
 """Frames after which somebody unknown is looked at once more, and how many of the last looks then count."""

@@ -18,7 +18,7 @@ CLEARLY = 4
 """How much nearer, as a square, a frame must lie to what was foreseen without the one before it."""
 GAP = 10
 """Frames without landmarks that are bridged within a track."""
-WINDOW = 15
+WINDOW = 10
 """Frames of look-ahead."""
 
 Found = tuple[Frame, list[Face]]

@@ -279,7 +279,7 @@ def match(states: list[np.ndarray], boxes: list[np.ndarray]) -> list[tuple[int, 
 
 
 def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> Iterator[Found]:
-    """Each frame with the faces in it; comes up to twice `every` frames late."""
+    """Each frame with the faces in it; comes `every` frames late."""
     small, since = None, 0
     for frame in frames:
         last, small = small, small_grey(frame)
@@ -292,7 +292,7 @@ def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> It
         if looks or not linker.check(frame, faces):
             linker.look(frame, faces)
             since = 0
-            # The newest frames stay: the next face found late may be followed back through them.
-            yield from linker.waiting[:-every]
-            del linker.waiting[:-every]
+        # The newest frames stay: the next face found late may be followed back through them.
+        yield from linker.waiting[:-every]
+        del linker.waiting[:-every]
     yield from linker.end(since)
