@@ -15,7 +15,7 @@ from unmask_video import inpaint, smooth, tone, warp
 from unmask_video.face import LOOK, Face, FaceCrop, Mask, Patch, Reference
 from unmask_video.frame import Colour, Frame
 from unmask_video.geometry import apply, invert, scale_of, scaled
-from unmask_video.picture import photo, plane_scale
+from unmask_video.picture import photo, plane_scale, resample
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "gray"]
 
@@ -259,3 +259,15 @@ def test_what_disagrees_is_not_blended() -> None:
 def test_a_pause_makes_it_forget() -> None:
     found = over_time([scene()] * 3, [FLAT, None, FLAT + 4])
     assert found[1] is None and (found[2] == FLAT + 4).all()
+
+
+@pytest.mark.parametrize("factor", [1.5, 3, 8.5, 17, 40])
+def test_shrinking_moves_nothing(factor: float) -> None:
+    """A slope keeps its values, however much it is shrunk, and where averages are of some samples only."""
+    plane = np.tile(np.linspace(0, 60000, 2400), (2400, 1)).astype(np.uint16)
+    size = round(1600 / factor)
+    to_plane = np.array([[factor, 0, 333.3], [0, factor, 217.7]])
+    found = resample(plane, to_plane, (size, size)).astype(float)
+    wanted = (333.3 + factor * (np.arange(size) + 0.5) - 0.5) * 60000 / 2399
+    assert np.abs(found - wanted)[1:-1, 1:-1].max() < 60000 / 2399 * max(0.1 * factor, 0.6)
+    assert abs((found - wanted)[1:-1, 1:-1].mean()) < 60000 / 2399 * 0.04 * factor

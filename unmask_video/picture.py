@@ -104,11 +104,15 @@ def _shrink(
     corners = np.array([[0, 0], [w, 0], [0, h], [w, h]]) @ to_picture[:, :2].T + to_picture[:, 2]
     low = np.clip(np.floor(corners.min(0)).astype(int) - factor, 0, np.array(picture.shape[1::-1]) - 1)
     high = np.clip(np.ceil(corners.max(0)).astype(int) + factor, low + 1, picture.shape[1::-1])
-    part = picture[low[1] : high[1], low[0] : high[0]]
+    step = max(1, factor // 4)  # sixteen samples or more are mean enough
+    part = np.ascontiguousarray(picture[low[1] : high[1] : step, low[0] : high[0] : step])
+    covered = np.array(part.shape[1::-1]) * step
     small_size = np.maximum((high - low) // factor, 1)
     small = cv2.resize(part, tuple(map(int, small_size)), interpolation=cv2.INTER_AREA)
-    moved = to_picture - [[0, 0, low[0]], [0, 0, low[1]]]
-    return small, scaled(moved, 1.0, small_size / (high - low))
+    # Each sample stands for its own pixel's middle, not its block's.
+    start = low + 0.5 - step / 2
+    moved = to_picture - [[0, 0, start[0]], [0, 0, start[1]]]
+    return small, scaled(moved, 1.0, small_size / covered)
 
 
 def photo(rgb: np.ndarray) -> Frame:

@@ -34,7 +34,7 @@ from unmask_video.stopwatch import Stopwatch
 from unmask_video.tally import Tally
 from unmask_video.tools import Tools
 
-FRAMES_AHEAD = 4
+FRAMES_AHEAD = 2
 """Frames whose faces are known and wait to be painted."""
 LOOK_EVERY = 0.4
 """Least seconds from one look to the next, where a film is searched for bare faces."""
