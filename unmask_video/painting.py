@@ -55,12 +55,11 @@ class Painting:
         What `models.swift.Swift` does in the end; OpenCV does it in a sixth of ONNX Runtime's time.
         """
         there = grid(LOOK) + LOOK * enlarged(flow, LOOK)
-        carry = lambda a, how=cv2.INTER_LINEAR: cv2.remap(a, there, None, how, borderMode=cv2.BORDER_REPLICATE)  # noqa: E731
+        carry = lambda a: cv2.remap(a, there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # noqa: E731
         light = enlarged(light, LOOK)
         return replace(
-            self, where=carry(self.where), gain=carry(self.gain), rest=carry(self.rest) + light,
-            look=carry(self.look, cv2.INTER_CUBIC) + light,
-        )  # fmt: skip
+            self, where=carry(self.where), gain=carry(self.gain), rest=carry(self.rest) + light, look=carry(self.look) + light
+        )
 
     def between(self, other: Painting, hidden: np.ndarray, crop_to_frame: np.ndarray) -> Painting:
         """What a frame between two has of one photo: the mean of theirs, seen through a hole of its own."""
@@ -78,7 +77,9 @@ class Painting:
             image = remapped(self.picture.sized(size)[0], part(self.where, size, cells)).astype(np.float32)
         if self.blur * size > 0.2:
             image = cv2.GaussianBlur(image, (0, 0), self.blur * size)
-        return cv2.add(cv2.multiply(image, part(self.gain, size, cells)), part(self.rest, size, cells))
+        # The face's outline is in them, and linear would soften it.
+        gain, rest = (part(field, size, cells, cv2.INTER_CUBIC) for field in (self.gain, self.rest))
+        return cv2.add(cv2.multiply(image, gain), rest)
 
     def patch(self) -> Patch:
         """What of it covers the frame."""
@@ -95,14 +96,14 @@ def remapped(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
     return cv2.remap(picture, there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def part(coarse: np.ndarray, size: int, cells: Cells = WHOLE) -> np.ndarray:
-    """Something smooth [LOOK, LOOK, C] at `size` px: bilinear [h, w, C], going on in straight lines at the crop's edges."""
+def part(coarse: np.ndarray, size: int, cells: Cells = WHOLE, how: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """Something smooth [LOOK, LOOK, C] at `size` px: float32 [h, w, C], going on in straight lines at the crop's edges."""
     x0, y0, x1, y1 = cells
     if min(x0, y0) < STEP or max(x1, y1) > LOOK - STEP:
         coarse = np.pad(coarse, ((STEP, STEP), (STEP, STEP), (0, 0)), mode="reflect", reflect_type="odd")
         x0, y0, x1, y1 = x0 + STEP, y0 + STEP, x1 + STEP, y1 + STEP
     wide = coarse[y0 - STEP : y1 + STEP, x0 - STEP : x1 + STEP]
-    large = cv2.resize(wide, tuple(n * size // LOOK for n in wide.shape[1::-1]), interpolation=cv2.INTER_LINEAR)
+    large = cv2.resize(wide, tuple(n * size // LOOK for n in wide.shape[1::-1]), interpolation=how)
     inset = STEP * size // LOOK
     return large[inset:-inset, inset:-inset]
 

@@ -128,12 +128,12 @@ def warp_photo(image: np.ndarray, points: np.ndarray, onto: np.ndarray, size: in
 
 
 def silhouette(points: np.ndarray, size: int) -> np.ndarray:
-    """Inside of the face's outline, soft over about 2 px at 256: float32 [size, size] in 0..1."""
+    """Inside of the face's outline, soft over about 2 px at 128: float32 [size, size] in 0..1."""
     inside = np.zeros((size, size), np.uint8)
     # Half by half, for in profile the nose stands out beyond the outline.
     for half in (OUTLINE[:19] + MIDLINE[::-1], OUTLINE[18:] + MIDLINE):
         cv2.fillPoly(inside, [(points[half, :2] * 16).round().astype(np.int32)], 255, cv2.LINE_AA, shift=4)
-    return cv2.GaussianBlur(inside.astype(np.float32) / 255, (0, 0), size / 200)
+    return cv2.GaussianBlur(inside.astype(np.float32) / 255, (0, 0), size / 320)
 
 
 def collar(points: np.ndarray, size: int) -> np.ndarray:
