@@ -50,7 +50,7 @@ def test_a_part_is_that_part_of_the_whole(size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("blur", [0.0, 1.5])
 def test_a_patch_is_painted_where_it_covers(size: int, blur: float) -> None:
-    one = painting(size, blur)
+    one = painting(size, blur / size)
     patch, whole = one.patch(), one.at(size)
     (x, y), (h, w) = patch.corner, patch.alpha.shape
     inside = slice(y, y + h), slice(x, x + w)

@@ -55,11 +55,12 @@ class Painting:
         What `models.swift.Swift` does in the end; OpenCV does it in a sixth of ONNX Runtime's time.
         """
         there = grid(LOOK) + LOOK * enlarged(flow, LOOK)
-        carry = lambda a: cv2.remap(a, there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # noqa: E731
+        carry = lambda a, how=cv2.INTER_CUBIC: cv2.remap(a, there, None, how, borderMode=cv2.BORDER_REPLICATE)  # noqa: E731
         light = enlarged(light, LOOK)
         return replace(
-            self, where=carry(self.where), gain=carry(self.gain), rest=carry(self.rest) + light, look=carry(self.look) + light
-        )
+            self, where=carry(self.where, cv2.INTER_LINEAR), gain=carry(self.gain), rest=carry(self.rest) + light,
+            look=carry(self.look) + light,
+        )  # fmt: skip
 
     def between(self, other: Painting, hidden: np.ndarray, crop_to_frame: np.ndarray) -> Painting:
         """What a frame between two has of one photo: the mean of theirs, seen through a hole of its own."""
