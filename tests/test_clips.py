@@ -26,7 +26,7 @@ OWN = ("never_masked_yash", "putting_on_916")
 """The first frame shows the person's bare face."""
 MASKED_FROM = {"putting_on_916": 14}
 """Frame from which on the mask is worn; 0 where it is not said."""
-MOMENTS = (("the film at 6.4 s", "the film at 4.9 s"), ("the film at 8.4 s",))
+MOMENTS = (("the film at 6.5 s", "the film at 3.7 s"), ("the film at 8.5 s",))
 """When a man on a stage and a guest look best."""
 LEAST_PX = 60
 

@@ -104,7 +104,7 @@ def _shrink(
     corners = np.array([[0, 0], [w, 0], [0, h], [w, h]]) @ to_picture[:, :2].T + to_picture[:, 2]
     low = np.clip(np.floor(corners.min(0)).astype(int) - factor, 0, np.array(picture.shape[1::-1]) - 1)
     high = np.clip(np.ceil(corners.max(0)).astype(int) + factor, low + 1, picture.shape[1::-1])
-    step = max(1, factor // 4)  # sixteen samples or more are mean enough
+    step = max(1, (factor // 4 - 1) | 1)  # of sixteen samples or more; odd, or a fine pattern would beat with it
     part = np.ascontiguousarray(picture[low[1] : high[1] : step, low[0] : high[0] : step])
     covered = np.array(part.shape[1::-1]) * step
     small_size = np.maximum((high - low) // factor, 1)
