@@ -65,9 +65,8 @@ def tps(crop: FaceCrop, mask: Mask, guide: Guide) -> Painting:
     around = diffuse(crop.look, (1 - shrunk(hidden)) * away)
     own = np.maximum(guide.face, guide.near * skin_like(look, guide.face))[..., None]
     rest = around + (rest - around) * own
-    return Painting(
-        guide.reference.picture, guide.where, gain * own, rest, around + (look - around) * own, hidden, crop.crop_to_frame, blur
-    )
+    look = around + (look - around) * own
+    return Painting(guide.reference.picture, guide.where, gain * own, rest, look, hidden, crop.crop_to_frame, blur, skin)
 
 
 def hole(mask: Mask, size: int) -> np.ndarray:
@@ -91,4 +90,4 @@ def painted(fill: Fill, crop: FaceCrop, mask: Mask, guide: Guide) -> Painting:
     # A fill may leave what colours can be, which would be taken for light that the frame lacks.
     look, own = painting.look.clip(0, 255), (shrunk(painting.hidden) > 0.98) * guide.face
     rest = painting.rest + seam_colours(crop.look, beside, look, own)
-    return replace(painting, rest=rest, skin=well_inside(*place))
+    return replace(painting, rest=rest, skin=well_inside(*place) if painting.skin is None else painting.skin)
