@@ -54,6 +54,22 @@ class Faces:
         return found
 
 
+def split(files: tuple[str, ...], held_out: str | None) -> tuple[Faces, Faces]:
+    """(for training, held out); nobody is in both.
+
+    Raises:
+        ValueError: somebody is in both, or there are too few.
+    """
+    known, others = Faces.load(files), Faces.load((held_out,)) if held_out else None
+    if others is None:
+        known, others = known.split()
+    elif both := {person(n) for n in known.names} & {person(n) for n in others.names}:
+        raise ValueError(f"{len(both)} people of --held-out are in FACES too, {min(both)} first; leave them out of one")
+    if not known.names or not others.names:
+        raise ValueError("too few faces to keep some out; give more, or a file of others by --held-out")
+    return known, others
+
+
 def _read(file: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
         with np.load(file) as stored:

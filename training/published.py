@@ -25,13 +25,16 @@ BRIGHT, CONTRAST, COLOURFUL = 0.2, 0.5, 1.0
 StyleGAN's augmentations (Karras et al., arXiv 2006.06676), which the paper of the gated network names without numbers."""
 
 
-def reconstruction_terms(whole: nn.Module) -> Learn:
+def reconstruction_terms(whole: nn.Module, shrink: int = 1) -> Learn:
     """L1 of every stage, and nothing that needs another network: a quarter of the cost of the papers' own losses.
 
-    Where few samples can be seen, a network learns with it first where things are, and then what they look like.
+    Where few samples can be seen, a network learns with it first where things are, and then what they look like; at
+    a `shrink`th of the size (but for the identity photo, whose encoder knows one size) it sees more samples still.
     """
 
     def terms(network: nn.Module, batch: Batch) -> tuple[Terms, None]:
+        small = (k for k in ("image", "warped", "truth", "hidden") if shrink > 1)
+        batch = batch | {k: F.avg_pool2d(batch[k].float(), shrink) for k in small}
         found, (truth, hidden) = network.stages(*given_to(network, batch)), wanted(batch)
         parts = [losses.reconstruction(found[stage], truth, hidden) for stage in ("face", "coarse") if stage in found]
         return {k: sum(p[k] for p in parts) for k in ("hole", "valid")}, None
@@ -110,3 +113,4 @@ def unveilify(lpips: str, face_network: Callable[[], FaceNetwork] = mobilefacene
 
 
 RECONSTRUCT = replace(FILL, terms=reconstruction_terms)
+RECONSTRUCT_HALF = replace(FILL, terms=partial(reconstruction_terms, shrink=2))

@@ -150,9 +150,13 @@ UNVEILIFY_PAPER = Recipe(
     decay=0.0,
     patience=10,
 )  # fmt: skip
-UNVEILIFY = replace(UNVEILIFY_PAPER, network=Unveilify, task=published.unveilify("vgg"), batch=16, steps=60_000, rate=2e-4)
-UNVEILIFY_SMALL = replace(unveilify.SHIPPED, levels=unveilify.SHIPPED.levels[:-1])
-"""Its last level is 128 px."""
+UNVEILIFY = replace(
+    UNVEILIFY_PAPER, network=Unveilify, task=published.unveilify("vgg"), size=unveilify.SHIPPED.size, batch=16, steps=60_000,
+    rate=2e-4,
+)  # fmt: skip
+UNVEILIFY_CPU = replace(
+    UNVEILIFY, task=published.unveilify("alex"), batch=8, steps=3_000, average=0.998, schedule=cosine, patience=0
+)
 IMPUTED_MASK_PAPER = Recipe(
     name="imputed",
     network=partial(Imputed, **imputed.PAPER),
@@ -218,8 +222,8 @@ THREE_SHARPENER_PAPER = replace(
 SHORT = {"size": 128, "batch": 8, "rate": 1e-3, "average": 0.998, "schedule": cosine}
 """What CPUs can do in an hour or two."""
 START = SHORT | {
-    "task": published.RECONSTRUCT, "weights": {"hole": 1.0, "valid": 1.0}, "adversary": None, "patience": 0, "steps": 5_000,
-    "betas": (0.9, 0.999), "rate": 3e-4,
+    "task": published.RECONSTRUCT, "weights": {"hole": 1.0, "valid": 1.0}, "adversary": None, "patience": 0, "steps": 1_800,
+    "betas": (0.9, 0.999), "rate": 5e-4,
 }  # fmt: skip
 """What comes before a paper's own losses, where they would be too slow to learn everything by."""
 RECIPES: dict[str, Recipe] = {
@@ -229,20 +233,18 @@ RECIPES: dict[str, Recipe] = {
     "swift-cpu": replace(SWIFT, size=128, batch=16, steps=5_000, average=0.998),
     "gated_reference-paper": GATED_PAPER,
     "gated_reference": GATED,
+    "gated_reference-cpu-half": replace(GATED, **START | {"task": published.RECONSTRUCT_HALF, "batch": 16, "steps": 2_000}),
     "gated_reference-cpu-start": replace(GATED, **START),
     "gated_reference-cpu": replace(
-        GATED, task=published.gated(partial(LPIPS, "alex")), size=128, batch=4, steps=1_000, rate=2e-4, average=0.998
+        GATED, task=published.gated(partial(LPIPS, "alex")), size=128, batch=8, steps=1_000, rate=2e-4, average=0.998
     ),
     "unveilify-paper": UNVEILIFY_PAPER,
     "unveilify": UNVEILIFY,
-    "unveilify-cpu-start": replace(UNVEILIFY, network=partial(Unveilify, sizes=UNVEILIFY_SMALL), **START),
-    "unveilify-cpu": replace(
-        UNVEILIFY, network=partial(Unveilify, sizes=UNVEILIFY_SMALL), task=published.unveilify("alex"), size=128, batch=4,
-        steps=1_500, rate=2e-4, average=0.998, schedule=cosine, patience=0,
-    ),
-    "unveilify-without-unet": replace(UNVEILIFY, network=partial(Unveilify, unet=False)),
-    "unveilify-without-identity": replace(UNVEILIFY, network=partial(Unveilify, identity=False)),
-    "unveilify-unnormalised": replace(UNVEILIFY, network=partial(Unveilify, normalised=False)),
+    "unveilify-cpu-start": replace(UNVEILIFY, **START | {"steps": 800}),
+    "unveilify-cpu": UNVEILIFY_CPU,
+    "unveilify-cpu-without-unet": replace(UNVEILIFY_CPU, network=partial(Unveilify, unet=False)),
+    "unveilify-cpu-without-identity": replace(UNVEILIFY_CPU, network=partial(Unveilify, identity=False)),
+    "unveilify-cpu-unnormalised": replace(UNVEILIFY_CPU, network=partial(Unveilify, normalised=False)),
     "imputed-paper-mask": IMPUTED_MASK_PAPER,
     "imputed-paper": IMPUTED_PAPER,
     "imputed-mask": IMPUTED_MASK,

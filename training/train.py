@@ -32,8 +32,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from training.export import begin_with, export
-from training.faces import Faces, person
+from training.faces import split
+from training.kept import Kept
 from training.losses import weighted
+from training.lpips import CACHE
 from training.patterns import Patterns, load_patterns
 from training.recipes import RECIPES, Recipe
 from training.samples import InOrder
@@ -232,6 +234,8 @@ def score(run: Run, held_out: Dataset, picture: Path | None, count: int) -> dict
 @click.option("--minutes", default=math.inf, type=click.FloatRange(0), help="Stop after so long; the same command goes on.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the whole training in place of the recipe's.")
 @click.option("--batch", type=click.IntRange(1), help="Samples a step and process, in place of the recipe's.")
+@click.option("--keep", type=click.IntRange(1),
+              help="Draw only so many samples, once for all runs, keep them in runs/kept and learn from them over and over.")
 @click.option("--devices", default="auto", help="How many GPUs, or processes on the CPU.")
 @click.option("--nodes", default=1, help="How many machines; start the command with torchrun on each.")
 @click.option("--precision", default="32-true", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]))
@@ -239,7 +243,8 @@ def score(run: Run, held_out: Dataset, picture: Path | None, count: int) -> dict
 @click.option("--export", "exported", is_flag=True, help="Put the network into models/weights/ at the end.")
 def main(
     recipe: str, faces: tuple[str, ...], held_out: str | None, patterns: Path | None, start: Path | None, run: Path | None,
-    minutes: float, steps: int | None, batch: int | None, devices: str, nodes: int, precision: str, dry_run: bool, exported: bool,
+    minutes: float, steps: int | None, batch: int | None, keep: int | None, devices: str, nodes: int, precision: str,
+    dry_run: bool, exported: bool,
 ) -> None:  # fmt: skip
     """Train the network of RECIPE on the FACES that `training.data` has cut."""
     chosen = RECIPES[recipe]
@@ -253,8 +258,9 @@ def main(
         samples = partial(chosen.task.samples, patterns=made_of, size=chosen.size)
         place.mkdir(parents=True, exist_ok=True)
         going = Run.start(fabric, chosen, place / "checkpoint.pt", start)
-        held_out = samples(others, seed=1)
-        train(going, samples(known, seed=0), held_out, minutes)
+        learned, held_out = samples(known, seed=0), samples(others, seed=1)
+        learned = Kept.under(CACHE / "kept", learned, keep) if keep else learned
+        train(going, learned, held_out, minutes)
         scores = score(going, held_out, place / "held-out.png", 16 if dry_run else SCORED)
     fabric.log_dict(scores, going.step)
     fabric.print(speed(going) + "; held out: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
@@ -270,18 +276,6 @@ def fabric_of(devices: str, nodes: int, precision: str, folder: Path | None) -> 
     fabric = Fabric(devices=devices, num_nodes=nodes, precision=precision, loggers=loggers)
     fabric.launch()
     return fabric
-
-
-def split(faces: tuple[str, ...], held_out: str | None) -> tuple[Faces, Faces]:
-    """(for training, held out); nobody is in both."""
-    known, others = Faces.load(faces), Faces.load((held_out,)) if held_out else None
-    if others is None:
-        known, others = known.split()
-    elif both := {person(n) for n in known.names} & {person(n) for n in others.names}:
-        raise ValueError(f"{len(both)} people of --held-out are in FACES too, {min(both)} first; leave them out of one")
-    if not known.names or not others.names:
-        raise ValueError("too few faces to keep some out; give more, or a file of others by --held-out")
-    return known, others
 
 
 @contextmanager
