@@ -101,6 +101,8 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
               help="Begin here: 10, 10s or 00:01:02.5 from the input's start.")
 @click.option("--trim-end", type=Seconds(), help="Stop here, also from the input's start.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--resume/--no-resume", default=Options.resume, show_default=True,
+              help="Keep what is done beside OUT until the film is whole; after a stop the same command goes on there.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "none"]), default="auto",
               show_default=True, help="On stderr; auto is a bar on a terminal, nothing elsewhere.")
 @click.option("--log-level", type=click.Choice(["error", "warning", "info", "debug"]), default="warning",

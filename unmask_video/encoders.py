@@ -6,12 +6,15 @@ import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.video.codeccontext import VideoCodecContext
 
 from unmask_video.container import PLANAR, Tags
 from unmask_video.errors import BadEnvironment, BadOption
+from unmask_video.frame import VideoInfo
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 NICKNAMES = {"h264": "libx264", "hevc": "libx265", "h265": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
@@ -144,6 +147,42 @@ def choose_format(wanted: str, size: tuple[int, int], *, offered: Iterable[str],
     known = [name for name in offered if PLANAR.fullmatch(name) and not name.startswith("yuvj")]
     fits = [name for name in known if not (even_sizes and _halves_odd(name, size))]
     return min(fits, key=cost, default="yuv420p")
+
+
+def pixel_format_for(encoder: str, info: VideoInfo) -> str:
+    """The one that loses least of the film's."""
+    offered = [pixels.name for pixels in av.Codec(encoder, "w").video_formats or ()]
+    even = needs_even_sizes(encoder)
+    return choose_format(info.pixel_format.replace("yuvj", "yuv"), (info.width, info.height), offered=offered, even_sizes=even)
+
+
+def set_up(context: VideoCodecContext, encoder: str, info: VideoInfo, tags: Tags) -> None:
+    """Tell an encoder what it will be given."""
+    context.width, context.height, context.pix_fmt = info.width, info.height, pixel_format_for(encoder, info)
+    context.color_range, context.colorspace = tags.color_range, tags.matrix
+    context.color_primaries, context.color_trc = tags.primaries, tags.transfer
+    context.thread_type = "AUTO"  # PyAV's own choice makes libx264 cut pictures into slices
+    if tags.sample_aspect:
+        context.sample_aspect_ratio = tags.sample_aspect
+    if encoder not in SETTINGS:
+        context.bit_rate = int(BITS_PER_PIXEL * info.width * info.height * rate_of(info))
+
+
+def rate_of(info: VideoInfo) -> Fraction:
+    """Frames a second, or a guess."""
+    return info.average_rate or Fraction(25)
+
+
+def open_encoder(context: VideoCodecContext, encoder: str) -> None:
+    """Raises BadEnvironment if it does not work here."""
+    be_quiet()
+    try:
+        context.open()
+    except av.FFmpegError as error:
+        raise BadEnvironment(
+            f"the encoder {encoder} does not work here for {context.width}x{context.height} {context.pix_fmt}"
+            f" ({error.strerror}); choose one of {working()}"
+        ) from None
 
 
 def _detail(pixel_format: str) -> tuple[int, int]:

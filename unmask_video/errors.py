@@ -59,6 +59,6 @@ class CannotEncode(UnmaskError):
 
 
 class Stopped(UnmaskError):
-    """The user stopped the work; nothing was left behind."""
+    """The user stopped the work; what was done is kept, and the same call goes on with it."""
 
     exit_code = 4

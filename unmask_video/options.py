@@ -55,6 +55,8 @@ class Options:
     """Seconds from the input's start; None: to the end."""
     overwrite: bool = False
     """Replace the target if it exists."""
+    resume: bool = True
+    """Keep what is done beside the target until the film is whole, and go on from there after a stop."""
 
     def __post_init__(self) -> None:
         _check_model(self.model)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict
 from functools import partial
+from hashlib import sha256
+from importlib.metadata import version
 from itertools import islice, takewhile
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from unmask_video import (
+    __version__,
     decode,
     encode,
     inpaint,
@@ -26,6 +31,8 @@ from unmask_video.ahead import one_thread_each, read_ahead, side_by_side
 from unmask_video.errors import BadOption, CannotDecode
 from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame, VideoInfo
+from unmask_video.journal import Journal, fingerprint
+from unmask_video.models import FILES
 from unmask_video.options import Options, check_paths
 from unmask_video.reference import Views
 from unmask_video.remux import copy_whole
@@ -67,26 +74,43 @@ def unmask(
     photos = [str(r) for r in ([reference] if isinstance(reference, (str, Path)) else reference)]
     check_paths(source, target, options.overwrite)
     encode.check_target(target)
-    with one_thread_each(), decode.open_video(source) as video:
-        tools, out = Tools.make(options), writer(video, target, options)  # which checks its options, and writes nothing yet
+    with one_thread_each(), decode.open_video(source) as video, ExitStack() as kept:
+        tools = Tools.make(options)
+        writer(video, target, options, None)  # which checks its options, and writes nothing yet
         given = tools.photos(photos)
+        journal = kept.enter_context(Journal(target, facts(source, given, options))) if options.resume else None
+        tools, out = tools.remembered(journal) if journal else tools, writer(video, target, options, journal)
         watch = Stopwatch()
         with watch.on("search"):
             mined, worn = mine(video, tools, watch, progress) if options.mine_references == "on" else ([], False)
         if options.model == "tps" and not given and not mined:
             raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
         tally = Tally(source, target, tools.cast(given, mined, options), began, watch)
-        convert(video, out, tools, tally, options, progress, waits=not worn and may_copy(source, target, options))
+        done = journal.frames if journal else 0
+        waits = not worn and not done and may_copy(source, target, options)
+        convert(video, out, tools, tally, options, progress, waits=waits, done=done)
     if not tally.copied:
         tally.warnings = [*tally.invented(), *video.warnings, *out.warnings]
     return tally.report(0.0 if tally.copied else video.busy_seconds + out.busy_seconds)
 
 
-def writer(video: decode.Video, target: Path, options: Options) -> encode.Writer:
+def writer(video: decode.Video, target: Path, options: Options, journal: Journal | None) -> encode.Writer:
     return encode.Writer(
         target, video, encoder=options.encoder, crf=options.crf, preset=options.preset, audio=options.audio,
-        start_seconds=options.trim_start, stop_seconds=options.trim_end,
+        start_seconds=options.trim_start, stop_seconds=options.trim_end, journal=journal,
     )  # fmt: skip
+
+
+def facts(source: Path, given: list[Views], options: Options) -> dict[str, Any]:
+    """All that a film depends on, by the words for it."""
+    photos = sha256()
+    for photo in (photo for views in given for photo in views):
+        photos.update(f"{photo.name} {photo.person}".encode() + photo.image.tobytes() + photo.landmarks.tobytes())
+    own = Path(options.model)
+    weights = [entry.sha256 for entry in FILES.values()] + ([fingerprint(own)] if own.suffix == ".onnx" else [])
+    chosen = {name: value for name, value in asdict(options).items() if name not in ("overwrite", "resume")}
+    parts = {"version": f"{__version__} {version('av')}", "input": fingerprint(source)}
+    return chosen | parts | {"reference": photos.hexdigest(), "weights": sha256("".join(weights).encode()).hexdigest()}
 
 
 def mine(
@@ -133,16 +157,17 @@ def convert(
     progress: Callable[[Progress], None] | None,
     *,
     waits: bool,
+    done: int,
 ) -> None:
-    """All frames of an open video through the route and into the target.
+    """All frames of an open video through the route and into the target, but for those that are done already.
 
     Where it `waits`, nothing is written before a face is painted; a film in which none is, is copied.
     """
     total, trim = total_frames(video.info, options), (options.trim_start, options.trim_end)
-    with closing(video.frames(*trim)) as frames, closing(route(frames, tools, tally)) as done, ExitStack() as writing:
+    with closing(video.frames(*trim)) as frames, closing(route(frames, tools, tally, done)) as painted, ExitStack() as writing:
         if not waits:
             writing.enter_context(out)
-        for frame in done:
+        for frame in painted:
             if waits and tally.painted:
                 waits = False
                 catch_up(writing.enter_context(out), video, tally.frames - 1)
@@ -170,8 +195,9 @@ def catch_up(out: encode.Writer, video: decode.Video, count: int) -> None:
             out.write(frame)
 
 
-def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Generator[Frame, None, None]:
-    """Every frame, in order, with its masked faces filled. Each line is a stage; memory is what they hold.
+def route(frames: Iterable[Frame], tools: Tools, tally: Tally, done: int = 0) -> Generator[Frame, None, None]:
+    """Every frame, in order, with its masked faces filled, those not that are `done`. Each line is a stage; memory is
+    what they hold.
 
     Who and what is in the frames is found out on one thread, faces are painted on several, frames come out on the caller's.
     """
@@ -180,7 +206,8 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Generator[Fram
     found = watch.stage("steady", steady.steady(found))
     seen = watch.stage("segment", segment.segment(found, tools.segment))
     matched = watch.stage("match", tally.cast.match(seen))
-    by_turns, paint = partial(turns.by_turns, rests=tools.rests), partial(fill, tools=tools, watch=watch)
+    by_turns = partial(turns.by_turns, rests=tools.rests, first=done - smooth.WARM_UP)
+    paint = partial(fill, tools=tools, watch=watch)
     with (
         closing(read_ahead(matched, FRAMES_AHEAD, "unmask-analyse")) as ready,
         closing(side_by_side(paint, by_turns(tally.count(ready)), tools.workers, "unmask-paint")) as painted,

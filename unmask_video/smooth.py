@@ -8,8 +8,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from unmask_video.face import LOOK, Filled, Patch
+from unmask_video.face import LOOK, FaceCrop, Filled, Patch
 from unmask_video.frame import Frame
+from unmask_video.journal import SEGMENT
 from unmask_video.painting import around, part, window
 from unmask_video.picture import grey, grid
 
@@ -19,22 +20,36 @@ AGREE_PX = 1.0
 """Forward and backward flow that differ by this much (px of a crop at a glance) are half believed."""
 AGREE_LEVEL = 14.0
 """Colours that differ by this much (0..255) are half believed."""
-
+WARM_UP = 12
+"""Frames before a piece whose patches have a say in its own; older ones hardly would."""
+Steadied = dict[int, tuple[np.ndarray, Patch]]
+"""By track, what a face looks like at a glance, and its patch."""
 
 
 def smooth(filled: Iterable[Filled], *, share: float = SHARE) -> Iterator[tuple[Frame, list[Patch]]]:
     """Each frame with its patches steadied; a track that pauses or ends is forgotten."""
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    before: dict[int, tuple[np.ndarray, Patch]] = {}
+    before: Steadied = {}
+    fresh: Steadied = {}
     for frame, faces in filled:
-        now = {}
-        for track_id, crop, patch in faces:
-            seen = grey(crop.look).clip(0, 255).astype(np.uint8)
-            if track_id in before:
-                patch = blend(patch, before[track_id][1], *flows(flow, seen, before[track_id][0]), share)
-            now[track_id] = (seen, patch)
-        before = now
-        yield frame, [patch for _, patch in now.values()]
+        into = frame.index % SEGMENT
+        # A piece is told by its own frames and the few before, so that it can be made without all that came earlier.
+        if into == 0:
+            before = fresh
+        if into >= SEGMENT - WARM_UP:
+            fresh = _steadied(faces, {} if into == SEGMENT - WARM_UP else fresh, flow, share)
+        before = _steadied(faces, before, flow, share)
+        yield frame, [patch for _, patch in before.values()]
+
+
+def _steadied(faces: list[tuple[int, FaceCrop, Patch]], before: Steadied, flow: cv2.DISOpticalFlow, share: float) -> Steadied:
+    now = {}
+    for track_id, crop, patch in faces:
+        seen = grey(crop.look).clip(0, 255).astype(np.uint8)
+        if track_id in before:
+            patch = blend(patch, before[track_id][1], *flows(flow, seen, before[track_id][0]), share)
+        now[track_id] = (seen, patch)
+    return now
 
 
 def flows(flow: cv2.DISOpticalFlow, now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

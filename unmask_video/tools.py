@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from unmask_video import detect, identify, inpaint, landmarks, reference, segment, track
+from unmask_video import detect, identify, inpaint, landmarks, memory, reference, segment, track
 from unmask_video.ahead import cores
 from unmask_video.face import Detection, Face, Mask, mean_face
 from unmask_video.frame import Frame
+from unmask_video.journal import Journal
 from unmask_video.options import Options
 from unmask_video.people import Cast
 from unmask_video.reference import Views
@@ -62,6 +63,18 @@ class Tools:
             size=network.size if network else None,
             workers=BATCHED if providers[0] == "torch" and network else min(cores(), MOST_WORKERS),
             rests=network is None or "face" not in network.outputs,
+        )
+
+    def remembered(self, journal: Journal) -> Tools:
+        """The same, whose answers about the film are kept in a journal, or taken from it."""
+        return replace(
+            self,
+            detect=memory.detections("detect", self.detect, journal),
+            detect_near=memory.detections("near", self.detect_near, journal),
+            measure=memory.measured(self.measure, journal),
+            segment=memory.masks("segment", self.segment, journal),
+            is_masked=memory.masks("masked", self.is_masked, journal),
+            identity=memory.vectors(self.identity, journal),
         )
 
     def linker(self) -> track.Linker:

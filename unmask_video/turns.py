@@ -46,8 +46,13 @@ class Painted:
 Turned = tuple[Frame, list[Turn]]
 
 
-def by_turns(matched: Iterable[tuple[Frame, list[tuple[Face, Mask, Photos]]]], *, rests: bool) -> Iterator[Turned]:
-    """Who is filled, and whether anew; if nothing `rests`, everybody always is."""
+def by_turns(
+    matched: Iterable[tuple[Frame, list[tuple[Face, Mask, Photos]]]], *, rests: bool, first: int = 0
+) -> Iterator[Turned]:  # fmt: skip
+    """Who is filled, and whether anew; if nothing `rests`, everybody always is.
+
+    Nobody is before frame `first`, but for those painted anew in the one before, whom their neighbours' mean wants.
+    """
     fresh: dict[int, set[int]] = {}
     for frame, faces in matched:
         turns = []
@@ -56,7 +61,7 @@ def by_turns(matched: Iterable[tuple[Frame, list[tuple[Face, Mask, Photos]]]], *
                 again = rests and fresh.get(face.track_id) == {id(photo) for photo, _ in photos}
                 turns.append(Turn(face, mask, photos, not again))
         fresh = {turn.face.track_id: {id(photo) for photo, _ in turn.photos} for turn in turns if turn.anew}
-        yield frame, turns
+        yield frame, [turn for turn in turns if frame.index >= first or (frame.index == first - 1 and turn.anew)]
 
 
 def between(painted: Iterable[tuple[Frame, list[Painted]]]) -> Iterator[Filled]:

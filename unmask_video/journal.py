@@ -1,0 +1,292 @@
+"""What a stopped run has done, kept beside its target so that the same command goes on: networks' answers, encoded pieces.
+
+Everything between is cheap or follows from these, so it is done again; that is why a film does not depend on how often
+its making was interrupted. A folder belongs to one input, one target, one version and one set of options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+from zipfile import BadZipFile
+
+import numpy as np
+
+from unmask_video.errors import BadOption, CannotEncode, Stopped, UnmaskError
+
+log = logging.getLogger(__name__)
+
+SEGMENT = 250
+"""Frames of an encoded piece: as much is done again, at most."""
+SAVE_SECONDS = 10.0
+"""From one file of answers to the next."""
+SAMPLED = 1 << 20
+"""Bytes at the input's beginning, middle and end that tell it from others."""
+OPEN_FILES = 3
+"""Of answers, at a time: they are asked for in about the order in which they were given."""
+Arrays = dict[str, np.ndarray]
+
+
+class Journal:
+    """A folder beside `target`, made when there is something to keep; a context manager.
+
+    Left without an error it is removed; so it is if nothing was worth keeping, or where trying again would not help.
+
+    Args:
+        target: the film that is being made.
+        facts: all that the film depends on, as values that JSON takes.
+
+    Raises:
+        BadOption: the folder is of other facts, or another process works in it.
+    """
+
+    def __init__(self, target: Path, facts: dict[str, Any]) -> None:
+        self.folder = target.with_name(f".{target.name[:60]}.unmask")
+        self.facts = json.loads(json.dumps(facts))
+        self.lock: BinaryIO | None = None
+        self.pieces: list[dict[str, Any]] = []
+        self.old: deque[Path] = deque()
+        self.open: deque[Any] = deque()
+        self.fresh: dict[str, Arrays] = {}
+        self.saved, self.busy = time.monotonic(), threading.RLock()
+        self.answers = 0
+        if self.folder.is_dir():
+            self._take_up()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        final = kind is None or isinstance(error, UnmaskError) and not isinstance(error, (CannotEncode, Stopped))
+        if not final and self.worth_keeping:
+            with suppress(CannotEncode):  # the disk is full, and what was saved before stands
+                self.save()
+        self._close()
+        if final or not self.worth_keeping:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        kept = f"{self.frames} frames are kept in {self.folder}; the same command goes on with them"
+        if kind and issubclass(kind, KeyboardInterrupt):
+            raise Stopped(f"stopped; {kept}") from None
+        log.warning("%s", kept)
+
+    @property
+    def frames(self) -> int:
+        """In closed pieces."""
+        return sum(len(piece["pts"]) for piece in self.pieces)
+
+    @property
+    def worth_keeping(self) -> bool:
+        return bool(self.pieces or self.answers)
+
+    # --- the folder ----------------------------------------------------------------------------
+
+    def make(self) -> Path:
+        """The folder, with the facts in it, locked."""
+        if self.lock is None:
+            self.folder.mkdir(exist_ok=True)
+            self._lock()
+            write_whole(self.folder / "facts.json", json.dumps(self.facts).encode())
+        return self.folder
+
+    def _take_up(self) -> None:
+        self._lock()
+        try:
+            self._compare()
+        except BadOption:
+            self._close()
+            raise
+        for part in self.folder.glob("*.part*"):
+            part.unlink()
+        for number in range(10**6):
+            if (piece := self._read_piece(number)) is None:
+                break
+            self.pieces.append(piece)
+        self.old.extend(sorted(self.folder.glob("answers-*.npz")))
+        self.answers = len(self.old)
+        log.info("%s: going on after %d frames", self.folder, self.frames)
+
+    def _compare(self) -> None:
+        try:
+            facts = json.loads((self.folder / "facts.json").read_bytes())
+            other = [name for name in self.facts.keys() | facts.keys() if self.facts.get(name) != facts.get(name)]
+        except FileNotFoundError:
+            return  # stopped before anything was kept
+        except (OSError, ValueError, AttributeError):
+            raise BadOption(f"{self.folder} is damaged; delete it to begin anew, or give --no-resume") from None
+        if other:
+            what = ", ".join(sorted(other))
+            raise BadOption(
+                f"{self.folder} holds half a film that was begun with another {what}; give the same command to go on,"
+                " delete the folder to begin anew, or give --no-resume"
+            )
+
+    def _lock(self) -> None:
+        """Held until the process ends, however that is."""
+        self.lock = (self.folder / "lock").open("ab")
+        try:
+            import fcntl  # not on Windows
+        except ImportError:
+            return
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.lock.close()
+            raise BadOption(f"another process works in {self.folder}; wait for it, or choose another output") from None
+
+    def _close(self) -> None:
+        while self.open:
+            self.open.pop().close()
+        if self.lock:
+            self.lock.close()
+
+    # --- encoded pieces ------------------------------------------------------------------------
+
+    def piece(self) -> Piece:
+        """A new piece, after the closed ones."""
+        return Piece(self, self._piece_path(len(self.pieces)))
+
+    def packets(self) -> Iterator[tuple[int, int, bool, bytes]]:
+        """Of all closed pieces, in the order in which they are decoded: pts, duration, whether a key frame, content."""
+        for number, piece in enumerate(self.pieces):
+            with self._piece_path(number).with_suffix(".data").open("rb") as data:
+                for pts, duration, key, size in zip(*(piece[k] for k in ("pts", "durations", "keys", "sizes")), strict=True):
+                    yield pts, duration, key, data.read(size)
+
+    def _piece_path(self, number: int) -> Path:
+        return self.folder / f"piece-{number:06}.json"
+
+    def _read_piece(self, number: int) -> dict[str, Any] | None:
+        path = self._piece_path(number)
+        try:
+            piece, size = json.loads(path.read_bytes()), path.with_suffix(".data").stat().st_size
+            return piece if sum(piece["sizes"]) == size else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    # --- answers -------------------------------------------------------------------------------
+
+    def remember(self, name: str, answer: Callable[[], Arrays]) -> Arrays:
+        """The answer of that name as it was given before a stop, or now."""
+        with self.busy:
+            if (known := self._look_up(name)) is not None:
+                return known
+        given = answer()
+        with self.busy:
+            self.fresh[name] = given
+            if time.monotonic() - self.saved > SAVE_SECONDS:
+                self.save()
+        return given
+
+    def save(self) -> None:
+        """Raises CannotEncode."""
+        with self.busy:
+            if self.fresh:
+                flat = {f"{name}|{part}": values for name, arrays in self.fresh.items() for part, values in arrays.items()}
+                out = io.BytesIO()
+                np.savez(out, **flat)
+                write_whole(self.make() / f"answers-{self.answers:06}.npz", out.getvalue())
+                self.answers += 1
+                self.fresh = {}
+            self.saved = time.monotonic()
+
+    def _look_up(self, name: str) -> Arrays | None:
+        for stored in self.open:
+            if parts := stored.parts.get(name):
+                with suppress(ValueError, BadZipFile, OSError):  # damaged: given anew
+                    return {part: stored.file[f"{name}|{part}"] for part in parts}
+        while self.old:
+            try:
+                self.open.append(Stored(self.old.popleft()))
+            except (OSError, ValueError, BadZipFile):
+                continue  # given anew
+            if len(self.open) > OPEN_FILES:
+                self.open.popleft().close()
+            if name in self.open[-1].parts:
+                return self._look_up(name)
+        return None
+
+
+class Stored:
+    """A file of answers."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = np.load(path, allow_pickle=False)
+        self.parts: dict[str, list[str]] = {}
+        for entry in self.file.files:
+            name, part = entry.split("|")
+            self.parts.setdefault(name, []).append(part)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class Piece:
+    """An encoded piece that grows; it counts once it is closed."""
+
+    def __init__(self, journal: Journal, path: Path) -> None:
+        journal.make()
+        self.journal, self.path = journal, path
+        self.data = path.with_suffix(".data").open("wb")
+        self.told: dict[str, Any] = {"pts": [], "durations": [], "keys": [], "sizes": []}
+
+    def add(self, *, pts: int, duration: int, key: bool, content: bytes) -> None:
+        self.data.write(content)
+        for name, value in (("pts", pts), ("durations", duration), ("keys", key), ("sizes", len(content))):
+            self.told[name].append(value)
+
+    def close(self) -> None:
+        self.data.flush()
+        os.fsync(self.data.fileno())
+        self.data.close()
+        self.journal.save()  # or the answers of its last seconds would be asked for again
+        write_whole(self.path, json.dumps(self.told).encode())
+        self.journal.pieces.append(self.told)
+
+
+def decode_times(shown: list[int]) -> list[int]:
+    """When pictures are decoded that are shown at these times, given in the order in which they are decoded.
+
+    Pieces say it each for itself, and with a variable rate they would overlap.
+    """
+    order = sorted(shown)
+    rank = {pts: number for number, pts in enumerate(order)}
+    delay = max(number - rank[pts] for number, pts in enumerate(shown))
+    ahead = [order[0] - (order[delay] - order[number]) for number in range(delay)]
+    return ahead + order[: len(order) - delay]
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Whole or not at all. Raises CannotEncode."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        why = error.strerror
+        raise CannotEncode(f"{path} could not be written ({why}); free the disk, and give the same command again") from None
+
+
+def fingerprint(path: Path) -> str:
+    """Of a file: its size, and what it begins with, holds in the middle, and ends with."""
+    size = path.stat().st_size
+    told = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for start in (0, max(size // 2 - SAMPLED // 2, 0), max(size - SAMPLED, 0)):
+            file.seek(start)
+            told.update(file.read(SAMPLED))
+    return told.hexdigest()
