@@ -155,7 +155,7 @@ UNVEILIFY = replace(
     rate=2e-4,
 )  # fmt: skip
 UNVEILIFY_CPU = replace(
-    UNVEILIFY, task=published.unveilify("alex"), batch=8, steps=3_000, average=0.998, schedule=cosine, patience=0
+    UNVEILIFY, task=published.unveilify("alex"), batch=8, steps=2_000, average=0.998, schedule=cosine, patience=0
 )
 IMPUTED_MASK_PAPER = Recipe(
     name="imputed",

@@ -152,6 +152,8 @@ class Writer:
         if self._file is not None:
             with contextlib.suppress(av.FFmpegError, OSError):
                 self._file.close()
+        if self._piece is not None:
+            self._piece.drop()
         self._part.unlink(missing_ok=True)
 
     def _ours(self, error: BaseException) -> BaseException:

@@ -33,9 +33,13 @@ SAVE_SECONDS = 10.0
 """From one file of answers to the next."""
 SAMPLED = 1 << 20
 """Bytes at the input's beginning, middle and end that tell it from others."""
-OPEN_FILES = 3
-"""Of answers, at a time: they are asked for in about the order in which they were given."""
+LOADED = 3
+"""Files of answers at a time: they are asked for in about the order in which they were given."""
+TOLD = ("pts", "durations", "keys", "sizes")
+"""Of each packet of a piece."""
 Arrays = dict[str, np.ndarray]
+DAMAGED = (OSError, ValueError, EOFError, BadZipFile)
+"""What reading a torn file of answers may raise."""
 
 
 class Journal:
@@ -57,7 +61,7 @@ class Journal:
         self.lock: BinaryIO | None = None
         self.pieces: list[dict[str, Any]] = []
         self.old: deque[Path] = deque()
-        self.open: deque[Any] = deque()
+        self.open: deque[Stored] = deque()
         self.fresh: dict[str, Arrays] = {}
         self.saved, self.busy = time.monotonic(), threading.RLock()
         self.answers = 0
@@ -146,8 +150,6 @@ class Journal:
             raise BadOption(f"another process works in {self.folder}; wait for it, or choose another output") from None
 
     def _close(self) -> None:
-        while self.open:
-            self.open.pop().close()
         if self.lock:
             self.lock.close()
 
@@ -161,7 +163,7 @@ class Journal:
         """Of all closed pieces, in the order in which they are decoded: pts, duration, whether a key frame, content."""
         for number, piece in enumerate(self.pieces):
             with self._piece_path(number).with_suffix(".data").open("rb") as data:
-                for pts, duration, key, size in zip(*(piece[k] for k in ("pts", "durations", "keys", "sizes")), strict=True):
+                for pts, duration, key, size in zip(*(piece[name] for name in TOLD), strict=True):
                     yield pts, duration, key, data.read(size)
 
     def _piece_path(self, number: int) -> Path:
@@ -171,8 +173,9 @@ class Journal:
         path = self._piece_path(number)
         try:
             piece, size = json.loads(path.read_bytes()), path.with_suffix(".data").stat().st_size
-            return piece if sum(piece["sizes"]) == size else None
-        except (OSError, ValueError, KeyError, TypeError):
+            numbers = np.array([piece[name] for name in TOLD], np.int64)  # all of one length, or it raises
+            return piece if numbers.shape[1] and numbers[TOLD.index("sizes")].sum() == size else None
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
             return None
 
     # --- answers -------------------------------------------------------------------------------
@@ -204,15 +207,15 @@ class Journal:
     def _look_up(self, name: str) -> Arrays | None:
         for stored in self.open:
             if parts := stored.parts.get(name):
-                with suppress(ValueError, BadZipFile, OSError):  # damaged: given anew
+                with suppress(*DAMAGED):  # damaged: given anew
                     return {part: stored.file[f"{name}|{part}"] for part in parts}
         while self.old:
             try:
                 self.open.append(Stored(self.old.popleft()))
-            except (OSError, ValueError, BadZipFile):
+            except DAMAGED:
                 continue  # given anew
-            if len(self.open) > OPEN_FILES:
-                self.open.popleft().close()
+            if len(self.open) > LOADED:
+                self.open.popleft()
             if name in self.open[-1].parts:
                 return self._look_up(name)
         return None
@@ -222,14 +225,11 @@ class Stored:
     """A file of answers."""
 
     def __init__(self, path: Path) -> None:
-        self.file = np.load(path, allow_pickle=False)
+        self.file = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         self.parts: dict[str, list[str]] = {}
         for entry in self.file.files:
             name, part = entry.split("|")
             self.parts.setdefault(name, []).append(part)
-
-    def close(self) -> None:
-        self.file.close()
 
 
 class Piece:
@@ -239,12 +239,16 @@ class Piece:
         journal.make()
         self.journal, self.path = journal, path
         self.data = path.with_suffix(".data").open("wb")
-        self.told: dict[str, Any] = {"pts": [], "durations": [], "keys": [], "sizes": []}
+        self.told: dict[str, Any] = {name: [] for name in TOLD}
 
     def add(self, *, pts: int, duration: int, key: bool, content: bytes) -> None:
         self.data.write(content)
-        for name, value in (("pts", pts), ("durations", duration), ("keys", key), ("sizes", len(content))):
+        for name, value in zip(TOLD, (pts, duration, key, len(content)), strict=True):
             self.told[name].append(value)
+
+    def drop(self) -> None:
+        """It will not be finished."""
+        self.data.close()
 
     def close(self) -> None:
         self.data.flush()
