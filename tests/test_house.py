@@ -23,18 +23,21 @@ WEIGHTS = ROOT / "models" / "weights"
 LAYERS: dict[str, set[str]] = {
     "things": {"errors", "face", "frame", "geometry", "painting", "picture", "report", "stopwatch"},
     "models": {"models"},
-    "means": {"ahead", "clock", "container", "encoders", "engine", "film_file", "journal", "options", "remux", "runtime", "tone"},
+    "means": {
+        "ahead", "clock", "container", "contents", "encoders", "engine", "film_file", "journal", "options", "remux", "runtime",
+        "tone",
+    },
     "stages": {
         "decode", "detect", "encode", "identify", "inpaint", "landmarks", "reference", "segment", "smooth",
         "steady", "track", "turns", "warp",
     },
-    "order": {"bench", "doctor", "memory", "people", "pipeline", "tally", "tools"},
+    "order": {"bench", "doctor", "memory", "people", "pipeline", "tally", "tools", "verify"},
     "command": {"__main__", "cli", "display"},
 }  # fmt: skip
 """From bottom to top; imports point down, and a layer's modules import each other only in `SOCIABLE` ones."""
 SOCIABLE = {"things", "means", "order", "command"}
 WHO_IMPORTS = {
-    "av": {"container", "decode", "encode", "encoders", "film_file", "remux"},
+    "av": {"container", "contents", "decode", "encode", "encoders", "film_file", "remux"},
     "torch": {"engine"},
     "onnxruntime": {"runtime"},
     "click": {"cli", "display"},

@@ -1,6 +1,6 @@
 """The command `unmask-video`: strings to values, errors to one sentence and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong use or environment, 4 stopped.
+Exit codes: 0 done, 1 failed, 2 wrong use or environment, 4 stopped, 5 not the same film.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import click
 
 from unmask_video import __version__
 from unmask_video.display import make_display
-from unmask_video.errors import BadEnvironment, UnmaskError
+from unmask_video.errors import BadEnvironment, NotTheSame, UnmaskError
 from unmask_video.options import LANDMARKS, MINE, SEGMENTERS, UNMATCHED, Options
 from unmask_video.report import Report
 
@@ -37,7 +37,8 @@ The hidden part is taken from the REFERENCE photo of the same person, or from fr
 show the face bare; with photos given, a face that matches none keeps its mask. Everything else stays:
 time stamps, sound, subtitles, rotation, colour.
 
-Two other commands go in place of IN: `bench` tells what a film costs, `doctor` what works here.
+Three other commands go in place of IN: `bench` tells what a film costs, `doctor` what works here, `verify IN OUT` whether
+anything but faces has changed.
 """
 
 
@@ -175,7 +176,22 @@ def doctor(as_json: bool) -> None:
         raise BadEnvironment(f"{', '.join(broken)} does not work here, and nothing goes without; install unmask-video anew")
 
 
-COMMANDS: dict[str, click.Command] = {"run": run, "bench": bench, "doctor": doctor}
+@click.command(help="Tell whether OUT is the film IN but for the filled faces: streams, times, sound, tags, pixels. "
+               "Exit code 5 where it is not.", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
+def verify(source: Path, target: Path, as_json: bool) -> None:
+    from unmask_video.verify import table  # late: loads the video libraries
+    from unmask_video.verify import verify as compare
+
+    found = compare(source, target)
+    click.echo(json.dumps([asdict(one) for one in found]) if as_json else table(found))
+    if faults := [one.what for one in found if one.verdict == "FAULT"]:
+        raise NotTheSame(f"{target} is not {source} but for faces: {', '.join(faults)}; make it anew")
+
+
+COMMANDS: dict[str, click.Command] = {"run": run, "bench": bench, "doctor": doctor, "verify": verify}
 """Sub-commands by name; where the first word names none, `run` is meant."""
 
 

@@ -8,6 +8,7 @@
     ├── BadEnvironment          2: weights, a provider or an encoder is missing or damaged
     ├── CannotDecode            1: the input broke off while it was read
     ├── CannotEncode            1: the output could not be written
+    ├── NotTheSame              5: `verify` found that more than faces has changed
     └── Stopped                 4: the user stopped the work (Ctrl-C)
 
 Each message is one sentence with the value, what is allowed, and what to do next.
@@ -56,6 +57,12 @@ class CannotDecode(UnmaskError):
 
 class CannotEncode(UnmaskError):
     """The output could not be written; whatever stood there before is untouched."""
+
+
+class NotTheSame(UnmaskError):
+    """A film differs from its source in more than filled faces."""
+
+    exit_code = 5
 
 
 class Stopped(UnmaskError):

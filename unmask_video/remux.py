@@ -130,7 +130,7 @@ class Copier:
             return  # the text track from which the chapters were read
         if stream.type not in ("audio", "subtitle", "attachment"):
             self._warn(f"{_name(stream)} is left out: only sound, subtitles and attachments are copied")
-        elif not self._fits(stream):
+        elif not fits(stream, self._output.format.name):
             self._warn(f"{_name(stream)} is left out: {self._suffix} cannot hold it; choose {other}")
         elif stream.type == "attachment":
             self._output.add_attachment(stream.name or "attachment", stream.mimetype or "", stream.data)
@@ -139,18 +139,6 @@ class Copier:
             target.metadata.update(film_tags(stream.metadata))
             target.disposition = stream.disposition
             self._targets[stream.index] = target
-
-    def _fits(self, stream: Stream) -> bool:
-        if stream.type == "attachment":
-            return self._output.format.name == "matroska"
-        # Only writing a header tells; the table of allowed codecs is longer than what the muxers do.
-        try:
-            with av.open(io.BytesIO(), "w", format=self._output.format.name) as trial:
-                trial.add_stream_from_template(stream, opaque=True)
-                trial.start_encoding()
-        except (av.FFmpegError, ValueError):
-            return False
-        return True
 
     def _when(self, packet: av.Packet) -> Fraction:
         ticks = packet.dts if packet.dts is not None else packet.pts
@@ -197,6 +185,20 @@ class Copier:
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
+
+
+def fits(stream: Stream, muxer: str) -> bool:
+    """Whether a container can hold a stream."""
+    if stream.type == "attachment":
+        return muxer == "matroska"
+    # Only writing a header tells; the table of allowed codecs is longer than what the muxers do.
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as trial:
+            trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def rounding(suffix: str, step: Fraction) -> str:
