@@ -24,8 +24,8 @@ LAYERS: dict[str, set[str]] = {
     "things": {"errors", "face", "frame", "geometry", "painting", "picture", "report", "stopwatch"},
     "models": {"models"},
     "means": {
-        "ahead", "clock", "container", "contents", "encoders", "engine", "film_file", "journal", "options", "remux", "runtime",
-        "tone",
+        "ahead", "clock", "container", "contents", "damage", "encoders", "engine", "film_file", "journal", "options", "remux",
+        "runtime", "tone",
     },
     "stages": {
         "decode", "detect", "encode", "identify", "inpaint", "landmarks", "reference", "segment", "smooth",
@@ -37,7 +37,7 @@ LAYERS: dict[str, set[str]] = {
 """From bottom to top; imports point down, and a layer's modules import each other only in `SOCIABLE` ones."""
 SOCIABLE = {"things", "means", "order", "command"}
 WHO_IMPORTS = {
-    "av": {"container", "contents", "decode", "encode", "encoders", "film_file", "remux"},
+    "av": {"container", "contents", "damage", "decode", "encode", "encoders", "film_file", "remux"},
     "torch": {"engine"},
     "onnxruntime": {"runtime"},
     "click": {"cli", "display"},

@@ -245,9 +245,12 @@ def test_nothing_is_kept_of_little_or_of_the_hopeless(folder: Path) -> None:
 def test_pictures_are_decoded_in_order_and_before_they_are_shown() -> None:
     luck = np.random.default_rng(0)
     for _ in range(200):
-        shown = np.cumsum(luck.integers(1, 50, 30)).tolist()
+        steps = luck.integers(1, 50, 31)
+        shown = np.cumsum(steps)[:-1].tolist()
+        lasting = dict(zip(shown, steps[1:].tolist(), strict=True))
         coded = [pts for k in range(0, 30, 5) for pts in (shown[k], *luck.permutation(shown[k + 1 : k + 5]).tolist())]
-        times = decode_times(coded)
+        times = decode_times(coded, [lasting[pts] for pts in coded])
         assert all(a < b for a, b in zip(times, times[1:], strict=False))
         assert all(dts <= pts for dts, pts in zip(times, coded, strict=True))
-    assert decode_times([0, 2, 1, 5]) == [-1, 0, 1, 2] and decode_times([7]) == [7]
+        assert times[-1] + lasting[coded[-1]] - times[0] >= sum(lasting.values()), "decoded for as long as shown"
+    assert decode_times([0, 2, 1, 5], [1, 3, 1, 1]) == [-3, 0, 1, 2] and decode_times([7], [1]) == [7]

@@ -118,7 +118,7 @@ def test_a_damaged_film_is_searched_as_far_as_it_goes(folder: Path) -> None:
     data = source.read_bytes()
     middle = len(data) * 2 // 3
     source.write_bytes(data[:middle] + bytes(2000) + data[middle + 2000 :])
-    with decode.open_video(source) as video:
+    with decode.open_video(source, strict=True) as video:
         with pytest.raises(CannotDecode):
             list(video.frames())
         assert len(pipeline.mine(video, tools(), Stopwatch())[0]) == 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +16,6 @@ from torch.utils.data import DataLoader  # noqa: E402
 from training import references, samples  # noqa: E402
 from training.cameras import degrade, lens  # noqa: E402
 from training.faces import HELD_OUT, Faces, person  # noqa: E402
-from training.kept import Kept  # noqa: E402
 from training.masks import decoy, draw  # noqa: E402
 from training.patterns import Patterns, Template  # noqa: E402
 from training.samples import FillSamples, InOrder, SegmenterSamples  # noqa: E402
@@ -200,22 +197,6 @@ def test_a_sample_depends_on_seed_and_number_alone(kind: type) -> None:
             assert set(batch) == set(wanted[n])
             assert all((batch[name][k].numpy() == wanted[n][name]).all() for name in batch)
     assert (wanted[2]["image"] != wanted[3]["image"]).any() and (wanted[2]["image"] != other[2]["image"]).any()
-
-
-def test_kept_samples_are_drawn_once_and_shared_by_what_is_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, asked = SegmenterSamples(cut(*THREE), patterns(), 64, 0), []
-    draw_one = SegmenterSamples.__getitem__
-    monkeypatch.setattr(SegmenterSamples, "__getitem__", lambda self, n: (asked.append(n), draw_one(self, n))[1])
-    kept = Kept.under(tmp_path, data, 3)
-    seen = [kept[n] for n in range(7)]
-    assert asked == [0, 1, 2], "then from the beginning"
-    assert all((seen[n][k] == draw_one(data, n % 3)[k]).all() for n in range(7) for k in ("image", "mask", "present"))
-    assert (Kept.under(tmp_path, data, 5)[1]["image"] == seen[1]["image"]).all() and asked == [0, 1, 2]
-    (kept.folder / "0.npz").write_bytes(b"half a fi")
-    assert (kept[0]["image"] == seen[0]["image"]).all() and asked == [0, 1, 2, 0], "a damaged one is drawn again"
-    changes = {"seed": 1, "size": 96, "faces": cut(*THREE[:2]), "patterns": Patterns()}
-    others = [replace(data, **{name: value}) for name, value in changes.items()]
-    assert len({Kept.under(tmp_path, one, 3).folder for one in (data, *others)}) == 5
 
 
 def test_segmenter_samples_are_masked_faces_and_bare_ones() -> None:

@@ -143,9 +143,7 @@ def test_names_are_never_patterns_or_protocols(film: Path, monkeypatch: pytest.M
     [("faststart", share) for share in (0.5, 0.6, 0.65, 0.7, 0.8, 0.93)]
     + [("frag_keyframe+empty_moov+default_base_moof", share) for share in (0.5, 0.6, 0.8)],
 )
-def test_a_film_that_breaks_off_names_the_frame_and_leaves_nothing(
-    tmp_path: Path, flags: str, share: float
-) -> None:
+def test_a_film_that_breaks_off_is_done_so_far_or_refused(tmp_path: Path, flags: str, share: float) -> None:
     film = Film(
         pts=frames_25(60),
         options={"preset": "ultrafast", "g": "10"},
@@ -155,13 +153,21 @@ def test_a_film_that_breaks_off_names_the_frame_and_leaves_nothing(
     )
     path = write_film(tmp_path / "film.mp4", film)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(CannotDecode) as caught:
-        rewrite(path, tmp_path / "out.mp4")
+    with decode.open_video(path, strict=True) as video, pytest.raises(CannotDecode) as caught:
+        list(video.frames())
     assert_one_sentence(caught.value, path, " frames, at ", " s (")
     count = int(str(caught.value).split("after ")[1].split()[0])
     assert 60 * share * 0.6 <= count < 60
-    assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
     assert len(read(path, 0.0, 0.4)) == 10, "before the damage all is well"
+    with decode.open_video(path, strict=True) as video:
+        assert len(list(video.frames(0.0, 0.4))) == 10, "and nothing is refused"
+    rewrite(path, tmp_path / "out.mp4")
+    assert count <= facts(tmp_path / "out.mp4").count < 60
+    with decode.open_video(path) as video:
+        list(video.frames())
+        (told,) = video.damage.told(path)
+        assert "is damaged near" in told or "is damaged in" in told
+        assert min(video.damage.found) >= count / 25 - 0.5
 
 
 @pytest.mark.parametrize("end", ["close", "break", "raise", "video"])

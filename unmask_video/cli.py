@@ -1,6 +1,6 @@
 """The command `unmask-video`: strings to values, errors to one sentence and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong use or environment, 4 stopped, 5 not the same film.
+Exit codes: 0 done, 1 failed, 2 wrong use or environment, 3 partly done, for the input is damaged, 4 stopped, 5 not the same film.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
 @click.option("--trim-start", type=Seconds(), default=Options.trim_start,
               help="Begin here: 10, 10s or 00:01:02.5 from the input's start.")
 @click.option("--trim-end", type=Seconds(), help="Stop here, also from the input's start.")
+@click.option("--strict", is_flag=True, help="Refuse damaged input; else all that can be decoded is done, with exit code 3.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--resume/--no-resume", default=Options.resume, show_default=True,
               help="Keep what is done beside OUT until the film is whole; after a stop the same command goes on there.")
@@ -126,6 +127,8 @@ def run(
     if progress == "json":
         click.echo(json.dumps({"report": report.to_json()}), err=True)
     click.echo(report.summary())
+    if report.damaged:
+        raise click.exceptions.Exit(3)
 
 
 def unmask_shown(
@@ -203,7 +206,7 @@ def exit_code(args: list[str]) -> int:
         with COMMANDS[name].make_context(called, rest) as context:
             COMMANDS[name].invoke(context)
         return 0
-    except click.exceptions.Exit as done:  # --help and --version
+    except click.exceptions.Exit as done:  # --help, --version, and what is partly done
         return done.exit_code
     except click.ClickException as error:
         return fail(error.format_message(), error.exit_code)

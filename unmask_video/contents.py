@@ -61,7 +61,7 @@ def contents(path: Path) -> Contents:
         told: dict[int, list[tuple[Fraction, str]]] = {other.index: [] for other in others}
         copied = [other for other in others if other.type != "attachment"]
         for packet in film.demux(copied) if copied else ():
-            content = bytes(packet)
+            content = _bare(bytes(packet), packet.stream)
             if packet.size and not (packet.stream.type == "subtitle" and content == GAP):
                 when = packet.pts if packet.pts is not None else packet.dts
                 told[packet.stream_index].append(((when or 0) * packet.time_base, sha256(content).hexdigest()))
@@ -75,6 +75,14 @@ def contents(path: Path) -> Contents:
             tuple(_track(other, told[other.index]) for other in others), film_tags(film.metadata),
             film_tags(stream.metadata), int(stream.disposition), tuple(chapters), end,
         )  # fmt: skip
+
+
+def _bare(content: bytes, stream: Stream) -> bytes:
+    """AAC without the heads (ADTS) that MPEG-TS wants and others do without."""
+    if stream.type == "audio" and stream.codec_context and stream.codec_context.name == "aac" and content[:1] == b"\xff":
+        if len(content) > 7 and content[1] & 0xF6 == 0xF0:
+            return content[7 if content[1] & 1 else 9 :]
+    return content
 
 
 def _track(stream: Stream, packets: list[tuple[Fraction, str]]) -> Track:

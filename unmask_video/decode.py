@@ -8,12 +8,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import math
 import time
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -37,20 +36,22 @@ from unmask_video.container import (
     rotation_deg,
     tags_of,
 )
+from unmask_video.damage import Damage, Refused, complaints
 from unmask_video.errors import BadOption, CannotDecode, CannotOpen
 from unmask_video.frame import Colour, Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 8
+Note = Callable[[Fraction, str], None]
 MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 7: "bt709", 9: "bt2020", 10: "bt2020"}
 """FFmpeg's matrix ids; FCC (4) and SMPTE 240M (7) are taken for their near twins."""
 DROPPED = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA")
 
 
-def open_video(path: str | Path) -> Video:
-    """Open a video file and look at its first picture. Raises CannotOpen."""
-    return Video(Path(path))
+def open_video(path: str | Path, *, strict: bool = False) -> Video:
+    """Open a video file and look at its first picture; `strict` refuses damaged data. Raises CannotOpen."""
+    return Video(Path(path), strict)
 
 
 class Video:
@@ -67,9 +68,12 @@ class Video:
     """Sentences on what is not read as it stands in the file; may grow while frames are read."""
     busy_seconds: float
     """Wall time spent inside the decoder so far."""
+    damage: Damage
+    """What was wrong with its data, as far as it was read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, strict: bool) -> None:
         self.path = path
+        self.damage = Damage(strict)
         self.warnings = []
         self.busy_seconds = 0.0
         self._readers: weakref.WeakSet[Generator[Frame, None, None]] = weakref.WeakSet()
@@ -93,7 +97,7 @@ class Video:
         """Frames shown in [start, stop) seconds from the first frame, in display order.
 
         Planes are read-only: they are the decoder's own memory. Raises BadOption for an impossible
-        trim, CannotDecode where the file breaks off. The reading thread is joined when the iterator
+        trim, CannotDecode where data is damaged, if that is refused. The reading thread is joined when the iterator
         ends, raises or is closed.
         """
         window = self._window(start_seconds, stop_seconds)
@@ -172,8 +176,8 @@ class Video:
                     native = self._native(picture, reformatter)
                     yield self._frame(native, index=emitted, pts=pts, duration=duration)
                     emitted += 1
-        except READ_ERRORS as error:
-            raise self._broken_off(clock, error.strerror) from None
+        except Refused as error:
+            raise self._broken_off(clock, str(error)) from None
         if emitted == 0:
             start = float(begin - self.first_seconds)
             raise BadOption(f"no frame of {self.path} lies in the trim from {start:g} s on; choose another")
@@ -185,7 +189,12 @@ class Video:
             stream = film_stream(container)
             if seek:
                 container.seek(int(begin / stream.time_base), stream=stream)
-            yield from self._decoded(container, stream, whole=not seek)
+
+            def note(when: Fraction, why: str) -> None:
+                if when >= begin:
+                    self.damage.note(when - self.first_seconds, why)
+
+            yield from self._decoded(container, stream, whole=not seek, note=note)
 
     def _seek_lands_before(self, begin: Fraction) -> bool:
         # Some seeks land late, for one on a key frame whose leading pictures are lost.
@@ -200,29 +209,41 @@ class Video:
             return False
 
     def _decoded(
-        self, container: InputContainer, stream: VideoStream, *, whole: bool = False
+        self, container: InputContainer, stream: VideoStream, *, whole: bool = False, note: Note = lambda when, why: None
     ) -> Generator[av.VideoFrame, None, None]:
-        """Decoded pictures in display order; damage before the first one is passed over."""
+        """Decoded pictures in display order, as far as they can be; damage after the first one is noted, in seconds."""
         stream.thread_type = "AUTO"
-        packets, started = 0, False
-        for packet in container.demux(stream):
-            packets += packet.size > 0
-            pictures = self._decode(packet, strict=started)
-            started = started or bool(pictures)
-            yield from pictures
-        # A file cut between two pictures ends without an error, but its index tells of more.
-        if whole and packets < len(stream.index_entries):
-            raise OSError(errno.EIO, "its end is missing")
+        packets, started, when = container.demux(stream), False, Fraction(0)
+        missing = len(stream.index_entries) if whole else 0
+        with complaints(stream.codec_context.name, container.format.name) as said:
+            try:
+                for packet in packets:
+                    missing -= packet.size > 0
+                    when = Fraction(stamp(packet) * stream.time_base) if stamp(packet) is not None else when
+                    try:
+                        pictures = self._decode(packet)
+                    except av.FFmpegError as error:
+                        pictures, _ = [], said.append(error.strerror)
+                    # A stream cut out of a longer one may begin with packets that refer to lost pictures.
+                    if started and said:
+                        note(when, said[-1])
+                    said.clear()
+                    started = started or bool(pictures)
+                    yield from pictures
+                # A file cut between two pictures ends without an error, but its index tells of more.
+                if started and (said or missing > 0):
+                    note(when, said[-1] if said else "its end is missing")
+            except READ_ERRORS as error:
+                note(when, error.strerror)
+            finally:
+                # Else threads that still complain would wait for Python, and Python for them, when the decoder is freed.
+                with contextlib.suppress(*READ_ERRORS):
+                    stream.codec_context.decode(None)
 
-    def _decode(self, packet: av.Packet, *, strict: bool) -> list[av.VideoFrame]:
+    def _decode(self, packet: av.Packet) -> list[av.VideoFrame]:
         begin = time.perf_counter()
         try:
             return packet.decode()
-        except av.FFmpegError:
-            # A stream cut out of a longer one may begin with packets that refer to lost pictures.
-            if strict:
-                raise
-            return []
         finally:
             self.busy_seconds += time.perf_counter() - begin
 
@@ -252,7 +273,7 @@ class Video:
         last = (clock.previous or 0) * self.info.time_base - self.first_seconds
         return CannotDecode(
             f"{self.path} is damaged after {clock.count} frames, at {float(last):.2f} s ({why}); "
-            "repair it, or end the trim before that"
+            "repair it, end the trim before that, or do without --strict"
         )
 
 

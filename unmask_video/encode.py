@@ -230,7 +230,8 @@ class Writer:
         self._open()
         self._file.start(self._first)
         base = self._context.time_base
-        times = decode_times([pts for piece in self._journal.pieces for pts in piece["pts"]])
+        told = [[one for piece in self._journal.pieces for one in piece[name]] for name in ("pts", "durations")]
+        times = decode_times(*told)
         for (pts, duration, key, content), dts in zip(self._journal.packets(), times, strict=True):
             if self._abandoned:
                 return

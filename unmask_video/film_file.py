@@ -70,9 +70,9 @@ class FilmFile:
 
     def mux(self, packet: av.Packet) -> None:
         """The next packet of the film; what belongs before it goes before it."""
-        packet.stream = self.stream
         if moves(packet.pts, packet.time_base, self.stream.time_base):
             self.warn(rounding(self.wanted.suffix, self.stream.time_base))
+        packet.stream = self.stream
         self.copier.copy_until(packet.dts * packet.time_base)
         self.output.mux(packet)
 

@@ -259,16 +259,18 @@ class Piece:
         self.journal.pieces.append(self.told)
 
 
-def decode_times(shown: list[int]) -> list[int]:
-    """When pictures are decoded that are shown at these times, given in the order in which they are decoded.
+def decode_times(shown: list[int], durations: list[int]) -> list[int]:
+    """When pictures are decoded that are shown at these times for so long, given in the order in which they are decoded.
 
-    Pieces say it each for itself, and with a variable rate they would overlap.
+    Pieces say it each for itself, and with a variable rate they would overlap. MP4 cuts a film off that is not decoded
+    for as long as it is shown.
     """
     order = sorted(shown)
     rank = {pts: number for number, pts in enumerate(order)}
     delay = max(number - rank[pts] for number, pts in enumerate(shown))
-    ahead = [order[0] - (order[delay] - order[number]) for number in range(delay)]
-    return ahead + order[: len(order) - delay]
+    times = [order[0] - (order[delay] - order[number]) for number in range(delay)] + order[: len(order) - delay]
+    lasts = max(pts + duration for pts, duration in zip(shown, durations, strict=True)) - order[0]
+    return [min(times[0], times[-1] + durations[-1] - lasts), *times[1:]]
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -53,6 +53,8 @@ class Options:
     """Seconds from the input's start."""
     trim_end: float | None = None
     """Seconds from the input's start; None: to the end."""
+    strict: bool = False
+    """Damaged input is an error; else what can be decoded is done, and the report says where the rest was."""
     overwrite: bool = False
     """Replace the target if it exists."""
     resume: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
@@ -28,7 +28,7 @@ from unmask_video import (
     warp,
 )  # fmt: skip
 from unmask_video.ahead import one_thread_each, read_ahead, side_by_side
-from unmask_video.errors import BadOption, CannotDecode
+from unmask_video.errors import BadOption
 from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame, VideoInfo
 from unmask_video.journal import Journal, fingerprint
@@ -74,24 +74,40 @@ def unmask(
     photos = [str(r) for r in ([reference] if isinstance(reference, (str, Path)) else reference)]
     check_paths(source, target, options.overwrite)
     encode.check_target(target)
-    with one_thread_each(), decode.open_video(source) as video, ExitStack() as kept:
+    with one_thread_each(), decode.open_video(source, strict=options.strict) as video, ExitStack() as kept:
         tools = Tools.make(options)
         writer(video, target, options, None)  # which checks its options, and writes nothing yet
         given = tools.photos(photos)
         journal = kept.enter_context(Journal(target, facts(source, given, options))) if options.resume else None
-        tools, out = tools.remembered(journal) if journal else tools, writer(video, target, options, journal)
-        watch = Stopwatch()
-        with watch.on("search"):
-            mined, worn = mine(video, tools, watch, progress) if options.mine_references == "on" else ([], False)
-        if options.model == "tps" and not given and not mined:
-            raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
-        tally = Tally(source, target, tools.cast(given, mined, options), began, watch)
-        done = journal.frames if journal else 0
-        waits = not worn and not done and may_copy(source, target, options)
-        convert(video, out, tools, tally, options, progress, waits=waits, done=done)
-    if not tally.copied:
-        tally.warnings = [*tally.invented(), *video.warnings, *out.warnings]
-    return tally.report(0.0 if tally.copied else video.busy_seconds + out.busy_seconds)
+        return unmasked(video, target, tools, given, options, journal, progress, began)
+
+
+def unmasked(
+    video: decode.Video,
+    target: Path,
+    tools: Tools,
+    given: list[Views],
+    options: Options,
+    journal: Journal | None,
+    progress: Callable[[Progress], None] | None,
+    began: float,
+) -> Report:
+    """The work itself, when all that can be wrong with the wish has been told."""
+    source, watch = video.path, Stopwatch()
+    tools, done = (tools.remembered(journal), journal.frames) if journal else (tools, 0)
+    out = writer(video, target, options, journal)
+    with watch.on("search"):
+        mined, worn = mine(video, tools, watch, progress) if options.mine_references == "on" else ([], False)
+    if options.model == "tps" and not given and not mined:
+        raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
+    tally = Tally(source, target, tools.cast(given, mined, options), began, watch)
+    waits = not worn and not done and may_copy(source, target, options)
+    convert(video, out, tools, tally, options, progress, waits=waits, done=done)
+    if tally.copied:
+        return tally.report(0.0)
+    tally.damaged = len(video.damage.found)
+    tally.warnings = [*video.damage.told(source), *tally.invented(), *video.warnings, *out.warnings]
+    return tally.report(video.busy_seconds + out.busy_seconds)
 
 
 def writer(video: decode.Video, target: Path, options: Options, journal: Journal | None) -> encode.Writer:
@@ -140,12 +156,11 @@ def mine(
 def searched(
     frames: Iterable[Frame], total: int, progress: Callable[[Progress], None] | None
 ) -> Iterator[Frame]:  # fmt: skip
-    """Frames up to where the film breaks off, which will be told when it is converted."""
-    with suppress(CannotDecode):
-        for count, frame in enumerate(frames, 1):
-            yield frame
-            if progress:
-                progress(Progress(count, total, faces=0, filled=0, stage="search"))
+    """The same frames, told as they go by."""
+    for count, frame in enumerate(frames, 1):
+        yield frame
+        if progress:
+            progress(Progress(count, total, faces=0, filled=0, stage="search"))
 
 
 def convert(

@@ -76,6 +76,8 @@ class Report:
     """What decoding and encoding alone would have taken, by the clock; 0 if not measured."""
     warnings: tuple[str, ...]
     """What does not come out as it went in, one sentence each."""
+    damaged: int = 0
+    """Places in the input whose data is damaged or missing; the film is whole but for them."""
     copied: bool = False
     """No face was painted, so the film is the input itself, copied as it is."""
     first_seconds: float = 0.0

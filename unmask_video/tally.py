@@ -31,6 +31,7 @@ class Tally:
     painted: bool = False
     """A frame was changed."""
     copied: bool = False
+    damaged: int = 0
 
     def count(self, matched: Iterable[Matched]) -> Iterator[Matched]:
         for frame, faces in matched:
@@ -46,10 +47,11 @@ class Tally:
 
     def report(self, codec_seconds: float) -> Report:
         people = tuple(self.person(t) for t in sorted(self.seen, key=lambda t: self.cast.seats[t].number))
+        stages = {name: (cpu, self.watch.wall[name]) for name, cpu in self.watch.cpu.items()}
         return Report(
             self.source, self.target, self.frames, sum(self.seen.values()), sum(self.masked.values()),
             sum(self.filled.values()), people, time.perf_counter() - self.began, codec_seconds, tuple(self.warnings),
-            self.copied, self.first_seconds, {name: (cpu, self.watch.wall[name]) for name, cpu in self.watch.cpu.items()},
+            self.damaged, self.copied, self.first_seconds, stages,
         )  # fmt: skip
 
     def person(self, track_id: int) -> Person:

@@ -39,6 +39,7 @@ LEAST, TIMES = 6.0, 6.0
 """A block stands out if it differs by more than `LEAST`, and by so many times that hundredth."""
 CHROMA = ("gray", "420", "422", "444")
 """Of pixel formats, from least to most."""
+MATROSKA, QUICKTIME = (".mkv", ".webm"), (".mp4", ".m4v", ".mov")
 SILENT = {("language", "und")}
 """Tags that say what their absence says."""
 
@@ -188,8 +189,9 @@ class _Pictures:
         if self.broken:
             yield Finding("decoding", "FAULT", self.broken)
         yield self._within("times of frames", self.times)
-        ends = [] if old.film_end is None or new.film_end is None else [new.film_end - old.film_end - self.shift]
-        yield self._within("lengths of frames", self.lengths[:-1] + ends, 2)
+        yield self._within("lengths of frames", self.lengths[:-1], 2)
+        if old.film_end is not None and new.film_end is not None:
+            yield self._within("the film's end", [new.film_end - old.film_end - self.shift], 2)
         yield self._outside()
 
     def _within(self, what: str, moved: Iterable[Fraction], times: int = 1) -> Finding:
@@ -227,7 +229,7 @@ def _tracks(old: Contents, new: Contents, source: Path, target: Path, shift: Fra
         other = next((t for t in rest if (t.kind, t.codec) == (one.kind, one.codec)), None)
         if other is not None:
             rest.remove(other)
-            yield _track(one, other, shift, early=target.suffix.lower() in (".mkv", ".webm"))
+            yield _track(one, other, shift, source.suffix.lower(), target.suffix.lower())
         elif holds(target.suffix.lower(), source, number):
             yield Finding(one.name, "FAULT", "is missing")
         elif not (one.kind == "data" and old.chapters):  # the text from which chapters are read
@@ -237,8 +239,8 @@ def _tracks(old: Contents, new: Contents, source: Path, target: Path, shift: Fra
             yield Finding(other.name, "FAULT", "was not there before")
 
 
-def _track(old: Track, new: Track, shift: Fraction, *, early: bool) -> Finding:
-    """`early`: what comes before time 0 has no place in the container."""
+def _track(old: Track, new: Track, shift: Fraction, source: str, target: str) -> Finding:
+    early = target in MATROSKA  # what comes before time 0 has no place in it
     gone = len(old.hashes) - len(new.hashes)
     if early and gone > 0 and all(time + shift < 0 for time in old.times[:gone]):
         kept = old.hashes[gone:], old.times[gone:]
@@ -250,13 +252,16 @@ def _track(old: Track, new: Track, shift: Fraction, *, early: bool) -> Finding:
     limit = Fraction(1, 1000) if early else SOUND_STEP
     if most > limit:
         return Finding(old.name, "FAULT", f"moved by up to {float(most):.6f} s")
-    tags = _tags(old.name, old.tags, new.tags)
-    if tags.verdict == "FAULT" or (old.disposition != new.disposition):
-        return Finding(old.name, "FAULT", tags.told if tags.verdict == "FAULT" else "is chosen by players otherwise than before")
-    told = f"{len(new.hashes)} packets"
+    tags, chosen = _tags(old.name, old.tags, new.tags), old.disposition == new.disposition
+    if tags.verdict == "FAULT":
+        return tags
+    # MP4 has a default track of each kind, always, and others know none.
+    if not chosen and any(source in kind and target in kind for kind in (MATROSKA, QUICKTIME)):
+        return Finding(old.name, "FAULT", "is chosen by players otherwise than before")
+    told = f"{len(new.hashes)} packets" + ("" if chosen else f", chosen by players as {target} has it")
     told += f", {gone} of the run-in before 0 left out" if gone else ""
     told += f", rounded by up to {float(most):.6f} s" if most else ""
-    return Finding(old.name, "noted" if gone or most else "same", told)
+    return Finding(old.name, "noted" if gone or most or not chosen else "same", told)
 
 
 def _tags(what: str, old: dict[str, str], new: dict[str, str]) -> Finding:
