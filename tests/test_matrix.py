@@ -220,8 +220,8 @@ def test_names_are_names_of_files(name: str, folder: Path, capsys: pytest.Captur
 
 VERIFIED = replace(
     FILM, pts=frames_25(24), options={"crf": "4", "preset": "ultrafast", "bf": "0"}, sound=("eng",), sound_seconds=0.9,
-    subtitles=((0, 300, "one"), (320, 200, "two")), metadata={"title": "A film"}, color_range=1, primaries=1, transfer=1, matrix=1,
-    chapters=((0, 300, "first"), (300, 900, "last")),
+    subtitles=((0, 300, "one"), (320, 200, "two")), chapters=((0, 300, "first"), (300, 900, "last")),
+    metadata={"title": "A film"}, color_range=1, primaries=1, transfer=1, matrix=1,
 )  # fmt: skip
 FAULTS: dict[str, tuple[dict, str]] = {
     "a frame less": ({"pts": frames_25(23)}, "frames"),
