@@ -107,7 +107,7 @@ REFUSED = {
     "bad reference, target may go": ("@film.mp4 @old.mp4 --overwrite -r @wall.png", "no face"),
     "target is the source": ("@film.mp4 @film.mp4 --overwrite -r @face.png", "is the input itself"),
     "target is linked to the source": ("@film.mp4 @same.mp4 --overwrite -r @face.png", "is the input itself"),
-    "target leads to the source": ("@film.mp4 @link.mp4 --overwrite -r @face.png", "is the input itself"),
+    "target leads to the source": ("@film.mp4 @link.mp4 --overwrite -r @face.png", "is a symbolic link"),
     "target exists": ("@film.mp4 @old.mp4 -r @face.png", "--overwrite"),
     "target is a folder": ("@film.mp4 @ --overwrite -r @face.png", "is a folder"),
     "target's folder is missing": ("@film.mp4 @gone/out.mp4 -r @face.png", "gone does not exist"),

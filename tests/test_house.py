@@ -32,7 +32,7 @@ LAYERS: dict[str, set[str]] = {
         "steady", "track", "turns", "warp",
     },
     "order": {"bench", "doctor", "memory", "people", "pipeline", "tally", "tools", "verify"},
-    "command": {"__main__", "cli", "display"},
+    "command": {"__main__", "cli", "display", "sandbox"},
 }  # fmt: skip
 """From bottom to top; imports point down, and a layer's modules import each other only in `SOCIABLE` ones."""
 SOCIABLE = {"things", "means", "order", "command"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from unmask_video.errors import (
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from unmask_video.pipeline import unmask
 
 __version__ = "0.1.0"
+
+# OpenCV's own limit would let a photo of a few kilobytes take three gigabytes; it is read when OpenCV is loaded.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "120000000")
 
 __all__ = [
     "BadEnvironment",

@@ -101,10 +101,17 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
 @click.option("--trim-start", type=Seconds(), default=Options.trim_start,
               help="Begin here: 10, 10s or 00:01:02.5 from the input's start.")
 @click.option("--trim-end", type=Seconds(), help="Stop here, also from the input's start.")
+@click.option("--max-megapixels", type=float, default=Options.max_megapixels, show_default=True, help="Of a picture.")
+@click.option("--max-frames", type=int, default=Options.max_frames, show_default=True, help="Of the film.")
+@click.option("--max-streams", type=int, default=Options.max_streams, show_default=True, help="Of the file.")
+@click.option("--max-faces", type=int, default=Options.max_faces, show_default=True, help="In a frame.")
 @click.option("--strict", is_flag=True, help="Refuse damaged input; else all that can be decoded is done, with exit code 3.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--resume/--no-resume", default=Options.resume, show_default=True,
               help="Keep what is done beside OUT until the film is whole; after a stop the same command goes on there.")
+@click.option("--sandbox", is_flag=True, help="Do the work in a process of its own, whose memory and time are limited.")
+@click.option("--sandbox-memory", type=click.IntRange(512), default=8192, show_default=True, help="MiB that it may take.")
+@click.option("--sandbox-minutes", type=click.IntRange(1), default=1440, show_default=True, help="Of one core, in all.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "none"]), default="auto",
               show_default=True, help="On stderr; auto is a bar on a terminal, nothing elsewhere.")
 @click.option("--log-level", type=click.Choice(["error", "warning", "info", "debug"]), default="warning",
@@ -118,8 +125,16 @@ def run(
     reference: tuple[str, ...],
     progress: str,
     log_level: str,
+    sandbox: bool,
+    sandbox_memory: int,
+    sandbox_minutes: int,
     **options: Any,
 ) -> None:
+    if sandbox:
+        from unmask_video.sandbox import confined
+
+        words = click.get_current_context().obj
+        raise click.exceptions.Exit(confined(words, memory_mib=sandbox_memory, minutes=sandbox_minutes))
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(levelname)s: %(message)s")
     paths = name_files(files, source, target)
     chosen = Options(**options)
@@ -203,7 +218,7 @@ def exit_code(args: list[str]) -> int:
     name, rest = (args[0], args[1:]) if args and args[0] in COMMANDS else ("run", args)
     try:
         called = "unmask-video" if name == "run" else f"unmask-video {name}"
-        with COMMANDS[name].make_context(called, rest) as context:
+        with COMMANDS[name].make_context(called, list(rest), obj=args) as context:
             COMMANDS[name].invoke(context)
         return 0
     except click.exceptions.Exit as done:  # --help, --version, and what is partly done
@@ -214,9 +229,9 @@ def exit_code(args: list[str]) -> int:
         return fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return fail("stopped, and nothing was left behind; the same command begins again", 4)
-    except MemoryError:
-        return fail("there is not enough memory; close other programs, or try a smaller video", 1)
     except Exception as error:
+        if isinstance(error, MemoryError) or "bad_alloc" in str(error):  # ONNX Runtime's word for it
+            return fail("there is not enough memory; close other programs, or try a smaller video", 1)
         what = f"unexpected error ({type(error).__name__}: {error})"
         return fail(f"{what}; run again with --log-level debug for the traceback", 1)
 

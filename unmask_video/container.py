@@ -53,6 +53,17 @@ class Tags:
     """The nine numbers that turn (and perhaps mirror) the coded picture; None: shown as coded."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a file may ask for; more is refused before it is done."""
+
+    pixels: int = 36_000_000
+    """Of a picture: 8K."""
+    frames: int = 5_000_000
+    """Two days at 25 a second."""
+    streams: int = 64
+
+
 class Source(Protocol):
     """What the writing side needs to know of a film; `decode.Video` is one."""
 
@@ -63,12 +74,12 @@ class Source(Protocol):
 
 
 @contextmanager
-def open_input(path: Path) -> Iterator[InputContainer]:
+def open_input(path: Path, limits: Limits = Limits()) -> Iterator[InputContainer]:
     """Open a video file so that nothing but this file is read. Raises CannotOpen."""
     with _open_file(path) as file:
         _refuse_playlist(path, file.read(64))
         file.seek(0)
-        container = _open_container(path, file)
+        container = _open_container(path, file, limits)
         try:
             yield container
         finally:
@@ -100,13 +111,31 @@ def _refuse_playlist(path: Path, head: bytes) -> None:
         raise CannotOpen(f"{path} is a playlist, which could name any other file; give the video file itself")
 
 
-def _open_container(path: Path, file: BinaryIO) -> InputContainer:
+def _open_container(path: Path, file: BinaryIO, limits: Limits) -> InputContainer:
+    options = SAFE | {"max_streams": str(limits.streams + 1)}
     try:
-        return av.open(file, options=dict(SAFE), metadata_errors="replace", buffer_size=BUFFER_BYTES)
+        container = av.open(file, options=options, metadata_errors="replace", buffer_size=BUFFER_BYTES)
     except (*READ_ERRORS, ValueError) as error:
         why = getattr(error, "strerror", None) or "its format is unknown"
         sentence = f"{path} is not a video that can be read ({why}); give a whole {KINDS} file"
         raise CannotOpen(sentence) from None
+    try:
+        _refuse_excess(path, container, limits)
+    except CannotOpen:
+        container.close()
+        raise
+    return container
+
+
+def _refuse_excess(path: Path, container: InputContainer, limits: Limits) -> None:
+    if len(container.streams) > limits.streams:
+        raise CannotOpen(f"{path} has more than {limits.streams} streams; allow more by --max-streams")
+    for stream in container.streams.video:
+        if (context := stream.codec_context) and context.width * context.height > limits.pixels:
+            size, most = f"{context.width}x{context.height}", limits.pixels / 1e6
+            raise CannotOpen(f"{path} has pictures of {size}, more than {most:g} megapixels; allow more by --max-megapixels")
+        if stream.frames > limits.frames:
+            raise CannotOpen(f"{path} says that it has {stream.frames} frames, more than {limits.frames}; see --max-frames")
 
 
 def film_stream(container: InputContainer) -> VideoStream | None:

@@ -15,6 +15,7 @@ av.logging.set_level(av.logging.ERROR)
 av.logging.set_skip_repeated(False)  # a film is read twice
 LIBAV = logging.getLogger("libav")
 LIBAV.propagate = False  # what matters is told in the report
+LIBAV.addHandler(logging.NullHandler())
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from unmask_video.clock import Clock, stamp
 from unmask_video.container import (
     READ_ERRORS,
     UNSPECIFIED,
+    Limits,
     Tags,
     convert,
     film_stream,
@@ -49,9 +50,9 @@ MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 7: "bt709", 9: "bt20
 DROPPED = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA")
 
 
-def open_video(path: str | Path, *, strict: bool = False) -> Video:
+def open_video(path: str | Path, *, strict: bool = False, limits: Limits = Limits()) -> Video:
     """Open a video file and look at its first picture; `strict` refuses damaged data. Raises CannotOpen."""
-    return Video(Path(path), strict)
+    return Video(Path(path), strict, limits)
 
 
 class Video:
@@ -71,13 +72,14 @@ class Video:
     damage: Damage
     """What was wrong with its data, as far as it was read."""
 
-    def __init__(self, path: Path, strict: bool) -> None:
+    def __init__(self, path: Path, strict: bool, limits: Limits) -> None:
         self.path = path
+        self.limits = limits
         self.damage = Damage(strict)
         self.warnings = []
         self.busy_seconds = 0.0
         self._readers: weakref.WeakSet[Generator[Frame, None, None]] = weakref.WeakSet()
-        with open_input(path) as container:
+        with open_input(path, limits) as container:
             self._look(container)
 
     def __enter__(self) -> Video:
@@ -174,6 +176,8 @@ class Video:
                     break
                 if pts * self.info.time_base >= begin:
                     native = self._native(picture, reformatter)
+                    if emitted == self.limits.frames:
+                        raise BadOption(f"{self.path} has more than {emitted} frames; allow more by --max-frames")
                     yield self._frame(native, index=emitted, pts=pts, duration=duration)
                     emitted += 1
         except Refused as error:
@@ -185,7 +189,7 @@ class Video:
     def _pictures(self, begin: Fraction) -> Iterator[av.VideoFrame]:
         """Pictures from the key frame at or before `begin` seconds, else from the file's start."""
         seek = begin > self.first_seconds and self._seek_lands_before(begin)
-        with open_input(self.path) as container:
+        with open_input(self.path, self.limits) as container:
             stream = film_stream(container)
             if seek:
                 container.seek(int(begin / stream.time_base), stream=stream)
@@ -199,7 +203,7 @@ class Video:
     def _seek_lands_before(self, begin: Fraction) -> bool:
         # Some seeks land late, for one on a key frame whose leading pictures are lost.
         try:
-            with open_input(self.path) as container:
+            with open_input(self.path, self.limits) as container:
                 stream = film_stream(container)
                 container.seek(int(begin / stream.time_base), stream=stream)
                 with contextlib.closing(self._decoded(container, stream)) as pictures:
@@ -213,6 +217,7 @@ class Video:
     ) -> Generator[av.VideoFrame, None, None]:
         """Decoded pictures in display order, as far as they can be; damage after the first one is noted, in seconds."""
         stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(self.limits.pixels)}  # a header may lie
         packets, started, when = container.demux(stream), False, Fraction(0)
         missing = len(stream.index_entries) if whole else 0
         with complaints(stream.codec_context.name, container.format.name) as said:

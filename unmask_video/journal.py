@@ -65,6 +65,8 @@ class Journal:
         self.fresh: dict[str, Arrays] = {}
         self.saved, self.busy = time.monotonic(), threading.RLock()
         self.answers = 0
+        if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
+            raise BadOption(f"{self.folder} is no folder of this tool; remove it, or give --no-resume")
         if self.folder.is_dir():
             self._take_up()
 
@@ -99,7 +101,7 @@ class Journal:
     def make(self) -> Path:
         """The folder, with the facts in it, locked."""
         if self.lock is None:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             self._lock()
             write_whole(self.folder / "facts.json", json.dumps(self.facts).encode())
         return self.folder

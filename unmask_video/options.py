@@ -55,6 +55,14 @@ class Options:
     """Seconds from the input's start; None: to the end."""
     strict: bool = False
     """Damaged input is an error; else what can be decoded is done, and the report says where the rest was."""
+    max_megapixels: float = 36.0
+    """Of a picture; larger ones are refused."""
+    max_frames: int = 5_000_000
+    """Of the film."""
+    max_streams: int = 64
+    """Of the file."""
+    max_faces: int = 32
+    """In a frame; of more, those that are seen best are filled."""
     overwrite: bool = False
     """Replace the target if it exists."""
     resume: bool = True
@@ -70,6 +78,8 @@ class Options:
         _check_crf(self.crf)
         _check_providers(self.execution_providers)
         _check_trim(self.trim_start, self.trim_end)
+        for name in ("max_megapixels", "max_frames", "max_streams", "max_faces"):
+            _check_most(name, getattr(self, name))
 
 
 def _check_model(name: str) -> None:
@@ -114,6 +124,11 @@ def _check_trim(start: float, end: float | None) -> None:
         raise BadOption(f"trim_end cannot be {end!r}; give seconds from the start, more than {start:g}")
 
 
+def _check_most(option: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+        raise BadOption(f"{option} cannot be {value!r}; give a number above 0")
+
+
 def check_paths(source: Path, target: Path, overwrite: bool) -> None:
     """Raise if `source` cannot be read or `target` must not or cannot be written; change nothing.
 
@@ -141,6 +156,8 @@ def _check_target(source: Path, target: Path, overwrite: bool) -> None:
         mode = os.stat(target).st_mode
     except OSError:
         mode = None
+    if target.is_symlink():  # what it points to was not asked for
+        raise BadOption(f"the output {target} is a symbolic link; give the name of the file itself")
     if mode is not None and os.path.samefile(source, target):
         raise BadOption(f"the output {target} is the input itself; choose another name")
     if mode is not None and not stat.S_ISREG(mode):

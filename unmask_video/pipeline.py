@@ -28,6 +28,7 @@ from unmask_video import (
     warp,
 )  # fmt: skip
 from unmask_video.ahead import one_thread_each, read_ahead, side_by_side
+from unmask_video.container import Limits
 from unmask_video.errors import BadOption
 from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame, VideoInfo
@@ -74,9 +75,10 @@ def unmask(
     photos = [str(r) for r in ([reference] if isinstance(reference, (str, Path)) else reference)]
     check_paths(source, target, options.overwrite)
     encode.check_target(target)
-    with one_thread_each(), decode.open_video(source, strict=options.strict) as video, ExitStack() as kept:
+    with one_thread_each(), ExitStack() as kept:
+        video = kept.enter_context(decode.open_video(source, strict=options.strict, limits=limits(options)))
         tools = Tools.make(options)
-        writer(video, target, options, None)  # which checks its options, and writes nothing yet
+        writer(video, target, options)  # which checks its options, and writes nothing yet
         given = tools.photos(photos)
         journal = kept.enter_context(Journal(target, facts(source, given, options))) if options.resume else None
         return unmasked(video, target, tools, given, options, journal, progress, began)
@@ -106,11 +108,15 @@ def unmasked(
     if tally.copied:
         return tally.report(0.0)
     tally.damaged = len(video.damage.found)
-    tally.warnings = [*video.damage.told(source), *tally.invented(), *video.warnings, *out.warnings]
+    tally.warnings = [*video.damage.told(source), *tally.invented(), *tools.crowds, *video.warnings, *out.warnings]
     return tally.report(video.busy_seconds + out.busy_seconds)
 
 
-def writer(video: decode.Video, target: Path, options: Options, journal: Journal | None) -> encode.Writer:
+def limits(options: Options) -> Limits:
+    return Limits(int(options.max_megapixels * 1e6), options.max_frames, options.max_streams)
+
+
+def writer(video: decode.Video, target: Path, options: Options, journal: Journal | None = None) -> encode.Writer:
     return encode.Writer(
         target, video, encoder=options.encoder, crf=options.crf, preset=options.preset, audio=options.audio,
         start_seconds=options.trim_start, stop_seconds=options.trim_end, journal=journal,
@@ -145,7 +151,7 @@ def mine(
 
     seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
     every = max(LOOK_EVERY, seconds / MOST_LOOKS)
-    with decode.open_video(video.path) as same, closing(same.frames()) as frames:
+    with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames()) as frames:
         found = reference.mine(
             searched(frames, video.info.frame_count, progress), every=every, beat=track.EVERY, settle=tools.settle,
             detect=tools.glance, segment=is_masked, identity=tools.identity, workers=tools.workers, watch=watch,

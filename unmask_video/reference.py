@@ -103,7 +103,8 @@ def read_picture(path: Path) -> np.ndarray:
     except cv2.error:
         picture = None
     if picture is None:
-        raise BadReference(f"the reference {path} is no picture that can be read; give a photo (JPEG, PNG or WebP)")
+        sentence = "is no picture that can be read; give a photo (JPEG, PNG or WebP) of at most 120 megapixels"
+        raise BadReference(f"the reference {path} {sentence}")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 

@@ -40,7 +40,7 @@ be less than the crop's.
 LARGEST = 1024
 """Most pixels along a side of a crop that a network may be made for."""
 
-ort.set_default_logger_severity(3)
+ort.set_default_logger_severity(4)  # what fails is raised as well
 
 
 def session(name: str, providers: tuple[str, ...] = ("cpu",)) -> ort.InferenceSession:

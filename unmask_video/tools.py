@@ -43,8 +43,12 @@ class Tools:
     """A frame may go without being painted, see `turns`: not if a network gives whole pictures, whose mean is a blur."""
     workers: int
     """Threads that paint, or search."""
+    most: int
+    """Faces in a frame."""
     glanced: dict[int, list[Detection]] = field(default_factory=dict)
     """What was seen in the search, by pts, for the frames that are looked at again."""
+    crowds: list[str] = field(default_factory=list)
+    """A warning, if more faces were seen."""
 
     @staticmethod
     def make(options: Options) -> Tools:
@@ -62,6 +66,7 @@ class Tools:
             fill=inpaint.by_network(network) if network else inpaint.tps,
             size=network.size if network else None,
             workers=BATCHED if providers[0] == "torch" and network else min(cores(), MOST_WORKERS),
+            most=options.max_faces,
             rests=network is None or "face" not in network.outputs,
         )
 
@@ -81,8 +86,10 @@ class Tools:
         def look(frame: Frame, in_full: bool) -> list[Detection]:
             known = self.glanced.pop(frame.pts, None)
             if in_full:
-                return self.detect(frame, longest=detect.LONGEST)
-            return self.detect(frame, longest=detect.GLANCE) if known is None else known
+                known = self.detect(frame, longest=detect.LONGEST)
+            elif known is None:
+                known = self.detect(frame, longest=detect.GLANCE)
+            return self.best(known)
 
         return track.Linker(
             look, self.detect_near, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
@@ -91,8 +98,14 @@ class Tools:
 
     def glance(self, frame: Frame) -> list[Detection]:
         """Large faces, remembered."""
-        self.glanced[frame.pts] = self.detect(frame, longest=detect.GLANCE)  # small faces would hardly serve
+        self.glanced[frame.pts] = self.best(self.detect(frame, longest=detect.GLANCE))  # small faces would hardly serve
         return self.glanced[frame.pts]
+
+    def best(self, found: list[Detection]) -> list[Detection]:
+        """As many as may be in a frame."""
+        if len(found) > self.most and not self.crowds:
+            self.crowds.append(f"more than {self.most} faces are in a frame, and the least clear stay masked; see --max-faces")
+        return found[: self.most]
 
     def settle(self, frame: Frame, found: Detection) -> tuple[np.ndarray, float]:
         return self.linker().settle(frame, found)
