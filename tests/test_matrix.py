@@ -60,6 +60,8 @@ FILMS: dict[str, tuple[Film, str, str]] = {
         replace(FILM, chapters=((0, 300, "first"), (300, 560, "last")), metadata={"title": "A film", "comment": "ours"}),
         ".mkv", ".mp4",
     ),
+    "interlaced": (replace(FILM, options={"crf": "12", "x264-params": "tff=1"}), ".mp4", ".mp4"),
+    "interlaced, lower first": (replace(FILM, options={"crf": "12", "x264-params": "bff=1"}), ".mkv", ".mkv"),
     "wide pixels": (replace(FILM, sample_aspect=Fraction(4, 3)), ".mp4", ".mp4"),
     "fragmented": (replace(FILM, muxer_options={"movflags": "frag_keyframe+empty_moov"}), ".mp4", ".mp4"),
 }  # fmt: skip

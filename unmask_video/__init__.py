@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# OpenCV's own limit would let a photo of a few kilobytes take three gigabytes; it is read when OpenCV is loaded.
+# OpenCV reads both when it is loaded. What it cannot read is told in a sentence of ours, and its own limit would let a photo
+# of a few kilobytes take three gigabytes.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "120000000")
 
 __all__ = [

@@ -34,6 +34,8 @@ BUFFER_BYTES = 1 << 18
 PLANAR = re.compile(r"(?:yuvj?4(?:20|22|44)p|gray)(?:(?:9|10|12|14|16)le)?")
 """The pixel formats whose planes a Frame carries as they are."""
 
+LOWER_FIRST = (3, 4)
+"""FFmpeg's ids of the orders of fields in which the lower is shown first."""
 BT709, UNSPECIFIED, BT601 = 1, 2, 6
 """FFmpeg's ids of matrices; "unspecified" is the same for primaries and transfer curves."""
 
@@ -51,6 +53,8 @@ class Tags:
     """Width by height of one pixel; None if unspecified."""
     display_matrix: tuple[int, ...] | None
     """The nine numbers that turn (and perhaps mirror) the coded picture; None: shown as coded."""
+    fields: str = ""
+    """Of an interlaced film, which is first: "tff", the upper, or "bff"."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,7 @@ def tags_of(first: av.VideoFrame, stream: VideoStream) -> Tags:
         matrix=matrix,
         sample_aspect=stream.sample_aspect_ratio or None,
         display_matrix=_display_matrix(first),
+        fields=("bff" if int(stream.codec_context.field_order) in LOWER_FIRST else "tff") if first.interlaced_frame else "",
     )
 
 

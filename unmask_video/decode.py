@@ -145,7 +145,7 @@ class Video:
         if self.tags.matrix not in (*MATRICES, 0, UNSPECIFIED) and not first.format.is_rgb:
             self._warn(f"colour matrix {self.tags.matrix} is unknown and taken for {self.colour.matrix}")
         if first.interlaced_frame:
-            self._warn("the film is interlaced; its fields are treated as whole frames")
+            self._warn("the film is interlaced; faces are painted on whole frames, both fields at once")
         lost = [side.type.name for side in first.side_data if side.type.name in DROPPED]
         if lost:
             self._warn(f"HDR data that changes with the scene or display is not kept ({', '.join(lost)})")

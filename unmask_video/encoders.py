@@ -131,6 +131,11 @@ def encoder_options(encoder: str, crf: int | None, preset: str | None) -> dict[s
     return {"crf": quality, setting.preset_option: preset or setting.preset} | dict(setting.fixed)
 
 
+def field_options(encoder: str, fields: str) -> dict[str, str]:
+    """FFmpeg's options for a film of `container.Tags.fields`; none where the encoder writes whole frames."""
+    return {"x264-params": f"{fields}=1"} if fields and encoder == "libx264" else {}
+
+
 def needs_even_sizes(encoder: str) -> bool:
     """Whether it takes subsampled pictures of even sizes only; so do graphics cards."""
     return encoder.startswith(("libx26", "h264_", "hevc_", "av1_"))

@@ -14,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from unmask_video.container import Source, film_stream, open_input
-from unmask_video.encoders import MUXERS, open_encoder, rate_of, set_up, unheld_tags
+from unmask_video.encoders import MUXERS, field_options, open_encoder, rate_of, set_up, unheld_tags
 from unmask_video.errors import BadOption
 from unmask_video.remux import Copier, film_tags, moves, rounding
 
@@ -104,6 +104,8 @@ class FilmFile:
     def _tell_of(self, chosen: str) -> None:
         info, encoder = self.video.info, self.wanted.encoder
         wanted = info.pixel_format.replace("yuvj", "yuv")
+        if self.video.tags.fields and not field_options(encoder, self.video.tags.fields):
+            self.warn(f"{encoder} writes whole frames, so the film is no longer said to be interlaced; choose libx264")
         if chosen != wanted:
             offered = [pixels.name for pixels in av.Codec(encoder, "w").video_formats or ()]
             size = f" of {info.width}x{info.height}" if wanted in offered else ""

@@ -75,6 +75,8 @@ class Options:
         _check_faces(self.face_index)
         _check_choice("segmenter", self.segmenter, SEGMENTERS)
         _check_choice("landmarks", self.landmarks, LANDMARKS)
+        _check_text("encoder", self.encoder)
+        _check_text("preset", self.preset or "")
         _check_crf(self.crf)
         _check_providers(self.execution_providers)
         _check_trim(self.trim_start, self.trim_end)
@@ -86,6 +88,8 @@ def _check_model(name: str) -> None:
     # Late, so that `unmask-video --help` does not wait for it.
     from unmask_video.models import MODELS
 
+    if not isinstance(name, str) or "\0" in name:
+        raise UnknownModel(f"the model cannot be {name!r}; choose one of {', '.join(MODELS)}, or give an ONNX file of your own")
     if name in MODELS or (name.endswith(".onnx") and Path(name).is_file()):
         return
     listed = ", ".join(MODELS)
@@ -97,6 +101,11 @@ def _check_model(name: str) -> None:
 def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise BadOption(f"{option} cannot be {value!r}; choose one of {', '.join(allowed)}")
+
+
+def _check_text(option: str, value: str) -> None:
+    if not isinstance(value, str):
+        raise BadOption(f"{option} cannot be {value!r}; give a name of FFmpeg's")
 
 
 def _check_faces(numbers: tuple[int, ...]) -> None:

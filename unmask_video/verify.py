@@ -89,6 +89,7 @@ def _shape(before: decode.Video, after: decode.Video) -> Iterator[Finding]:
     a, b = before.info, after.info
     yield _alike("size", f"{a.width}x{a.height}", f"{b.width}x{b.height}")
     yield _formats(before, after)
+    yield _alike("fields", before.tags.fields or "none", after.tags.fields or "none")
     yield _alike("turned and mirrored", before.tags.display_matrix, after.tags.display_matrix)
     square = Fraction(1)
     yield _alike("pixel's shape", before.tags.sample_aspect or square, after.tags.sample_aspect or square)

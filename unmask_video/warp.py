@@ -83,7 +83,11 @@ def spline(at: np.ndarray, values: np.ndarray, size: int, *, stiffness: float = 
     system[:count, :count] = _kernel(at, at) + stiffness * np.eye(count)
     system[:count, count:] = np.hstack([np.ones((count, 1)), at])
     system[count:, :count] = system[:count, count:].T
-    weights = np.linalg.solve(system, np.vstack([values, np.zeros((3, 2))]))
+    wanted = np.vstack([values, np.zeros((3, 2))])
+    try:
+        weights = np.linalg.solve(system, wanted)
+    except np.linalg.LinAlgError:  # points on one line, or all at one place: no face
+        weights = np.linalg.lstsq(system, wanted, rcond=None)[0]
     places, weights = ((grid(GRID) + 0.5) / GRID).reshape(-1, 2), weights.astype(np.float32)
     straight = weights[count] + places @ weights[count + 1 :]
     coarse = _kernel(places, at.astype(np.float32)) @ weights[:count] + straight
