@@ -11,7 +11,7 @@ from av.stream import Stream
 
 from unmask_video.container import film_stream, open_input
 from unmask_video.encoders import MUXERS
-from unmask_video.remux import film_tags, fits
+from unmask_video.remux import film_tags, fits, is_cover
 
 GAP = b"\0\0"
 """MP4's subtitle of no text, which fills the time between two lines."""
@@ -64,6 +64,7 @@ def contents(path: Path) -> Contents:
             content = _bare(bytes(packet), packet.stream)
             if packet.size and not (packet.stream.type == "subtitle" and content == GAP):
                 when = packet.pts if packet.pts is not None else packet.dts
+                when = 0 if is_cover(packet.stream) else when
                 told[packet.stream_index].append(((when or 0) * packet.time_base, sha256(content).hexdigest()))
         chapters = [
             (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"].get("title", "")) for c in film.chapters()
@@ -97,4 +98,4 @@ def holds(suffix: str, path: Path, number: int) -> bool:
     """Whether a container can hold the `number`th of a film's `tracks`."""
     with open_input(path) as film:
         stream = [other for other in film.streams if other is not film_stream(film)][number]
-        return stream.type in ("audio", "subtitle", "attachment") and fits(stream, MUXERS[suffix])
+        return (stream.type in ("audio", "subtitle", "attachment") or is_cover(stream)) and fits(stream, MUXERS[suffix])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer, OutputContainer
-from av.stream import Discard, Stream
+from av.stream import Discard, Disposition, Stream
 
 from unmask_video.container import film_stream
 from unmask_video.errors import CannotEncode
@@ -25,6 +25,8 @@ MP4_TAGS = frozenset(
     "creation_time".split()
 )
 """The tags that plain MP4 has places for; others need its free form."""
+COVERS = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif"}
+"""Codecs of cover pictures, and the names of their kinds."""
 SOUND_STEP = Fraction(1, 10_000)
 """Seconds by which the time of a copied packet may be rounded without a word: 4 samples at 44.1 kHz."""
 READ_ON_SECONDS = 10
@@ -128,8 +130,10 @@ class Copier:
         other = ".mkv" if self._suffix != ".mkv" else ".mp4 or .mov"
         if stream.type == "data" and self._source.chapters():
             return  # the text track from which the chapters were read
-        if stream.type not in ("audio", "subtitle", "attachment"):
-            self._warn(f"{_name(stream)} is left out: only sound, subtitles and attachments are copied")
+        if is_cover(stream) and self._output.format.name == "matroska":
+            self._attach(stream)
+        elif stream.type not in ("audio", "subtitle", "attachment") and not is_cover(stream):
+            self._warn(f"{_name(stream)} is left out: only sound, subtitles, attachments and covers are copied")
         elif not fits(stream, self._output.format.name):
             self._warn(f"{_name(stream)} is left out: {self._suffix} cannot hold it; choose {other}")
         elif stream.type == "attachment":
@@ -140,6 +144,14 @@ class Copier:
             target.disposition = stream.disposition
             self._targets[stream.index] = target
 
+    def _attach(self, cover: Stream) -> None:
+        """A cover picture is an attachment in Matroska."""
+        content = next((bytes(packet) for packet in self._source.demux(cover) if packet.size), b"")
+        self._source.seek(0)
+        kind = COVERS.get(cover.codec_context.name, "jpeg")
+        name = cover.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
+        self._output.add_attachment(name, f"image/{kind}", content)
+
     def _when(self, packet: av.Packet) -> Fraction:
         ticks = packet.dts if packet.dts is not None else packet.pts
         return (ticks or 0) * packet.time_base
@@ -149,6 +161,9 @@ class Copier:
             return False
         if packet.size == 2 and bytes(packet) == b"\0\0" and packet.stream.type == "subtitle":
             return False  # the muxer makes the gaps between lines by itself, and would double them
+        if is_cover(packet.stream):
+            packet.pts = packet.dts = 0
+            return True
         if packet.pts is None:
             self._warn(f"packets without a time stamp in {_name(packet.stream)} are left out")
             return False
@@ -169,7 +184,7 @@ class Copier:
 
     def _write(self, packet: av.Packet) -> None:
         target, index = self._targets[packet.stream_index], packet.stream_index
-        shift = round(self._origin / packet.time_base)
+        shift = 0 if is_cover(packet.stream) else round(self._origin / packet.time_base)
         packet.pts -= shift
         packet.dts = packet.pts if packet.dts is None else packet.dts - shift
         if packet.dts <= self._last_dts.get(index, packet.dts - 1):
@@ -199,6 +214,10 @@ def fits(stream: Stream, muxer: str) -> bool:
     except (av.FFmpegError, ValueError):
         return False
     return True
+
+
+def is_cover(stream: Stream) -> bool:
+    return bool(stream.type == "video" and stream.disposition & Disposition.attached_pic)
 
 
 def rounding(suffix: str, step: Fraction) -> str:
