@@ -105,6 +105,11 @@ def read_picture(path: Path) -> np.ndarray:
     if picture is None:
         sentence = "is no picture that can be read; give a photo (JPEG, PNG or WebP) of at most 120 megapixels"
         raise BadReference(f"the reference {path} {sentence}")
+    layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if layers is not None and layers.ndim == 3 and layers.shape[2] == 4 and layers.shape[:2] == picture.shape[:2]:
+        # What is transparent may hold any colours; on white it is what people see.
+        seen = layers[..., 3:].astype(np.float32) / np.iinfo(layers.dtype).max
+        picture = (picture * seen + 255 * (1 - seen)).round().astype(np.uint8)
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
