@@ -17,6 +17,8 @@ from helpers import CLOCKWISE_90, COUNTERCLOCKWISE_90, MIRRORED, UPSIDE_DOWN, Fi
 from rows import ROWS
 
 from unmask_video import cli
+from unmask_video.container import PQ
+from unmask_video.frame import Colour
 from unmask_video.verify import verify
 
 COUNT = 14
@@ -95,6 +97,9 @@ def footage(film: Film, still: np.ndarray | None = None) -> Footage:
 def make(path: Path, film: Film) -> Path:
     """The masked portrait as a film that is shown upright."""
     matrix = film.display_matrix
+    if film.transfer == PQ:  # its numbers mean other light
+        coded = Colour("bt2020", False, 10, pq=True).coded(masked()[0]).round().astype(np.uint8)
+        return write_footage(path, footage(film, coded), film)
     turned = 0 if matrix is None else round(np.degrees(np.arctan2(matrix[3], matrix[4])) / 90) * 90 % 360
     return write_footage(path, footage(film), film, rotation_deg=turned)
 

@@ -7,14 +7,18 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
-from helpers import Film, picture, write_film
+from faces import Footage, masked, portrait, write_footage, write_photo
+from helpers import Film, frames_25, picture, write_film
 from test_video import VP9, assert_same_timing_and_sound, assert_shows, read, rewrite, round_trip
 
-from unmask_video import decode
+from unmask_video import Options, decode, unmask
 from unmask_video.container import planar_format
 from unmask_video.encoders import choose_format
+from unmask_video.frame import Colour
+from unmask_video.picture import thumbnail
 
 RAW = Film(codec="rawvideo", options={})
 LOSSLESS = {"codec": "ffv1", "options": {}}
@@ -228,3 +232,32 @@ def test_pixels_that_webm_makes_square_are_told(tmp_path: Path) -> None:
     _, new, warnings, _ = round_trip(tmp_path, Film(sample_aspect=Fraction(4, 3)), ".mp4", ".webm")
     assert new.sample_aspect in (None, 1)
     assert warnings == ["pixels that are not square are not kept in .webm by libvpx-vp9; choose .mp4"]
+
+
+def test_light_above_white_comes_back() -> None:
+    colour, numbers = Colour("bt2020", False, 10, pq=True), np.linspace(0, 255, 999, dtype=np.float32)
+    shown = colour.shown(numbers)
+    assert (np.diff(shown) >= 0).all() and shown[-1] > 1000, "10,000 nits"
+    assert np.abs(colour.coded(shown) - numbers)[5:].max() < 0.05
+    white = 255 * 0.5806889  # 203 nits (ITU-R BT.2408, table 1: 58 %)
+    assert abs(float(colour.shown(np.float32([white]))[0]) - 255) < 0.5
+    plain = Colour("bt709", False, 8)
+    assert plain.shown(numbers) is numbers and plain.coded(numbers) is numbers
+
+
+def test_a_pq_films_faces_are_seen_and_filled_as_in_any_other(tmp_path: Path) -> None:
+    """The same portrait in both ways: what is painted looks the same."""
+    write_photo(tmp_path / "face.png", portrait())
+    film = Film(size=(256, 256), pts=frames_25(6), pixel_format="yuv420p10le", codec="ffv1", options={}, color_range=1, matrix=9)
+    found = {}
+    for name, transfer in (("plain", 1), ("pq", 16)):
+        colour = Colour("bt2020", False, 10, pq=transfer == 16)
+        still = colour.coded(masked()[0].astype(np.float32)).round().astype(np.uint8)
+        path = write_footage(tmp_path / f"{name}.mkv", Footage(still), replace(film, transfer=transfer, primaries=9))
+        done = unmask(path, tmp_path / f"{name}-out.mkv", reference=tmp_path / "face.png", options=Options(encoder="ffv1"))
+        assert done.filled == 6
+        with decode.open_video(tmp_path / f"{name}-out.mkv") as video:
+            found[name] = [thumbnail(frame, 256).astype(int) for frame in video.frames()][3]
+        assert video.colour.pq == (transfer == 16)
+    hidden = cv2.resize(masked()[1], (256, 256)) > 0.9
+    assert np.abs(found["plain"] - found["pq"])[hidden].mean() < 6

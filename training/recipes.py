@@ -236,7 +236,7 @@ RECIPES: dict[str, Recipe] = {
     "gated_reference-cpu-half": replace(GATED, **START | {"task": published.RECONSTRUCT_HALF, "batch": 16, "steps": 2_000}),
     "gated_reference-cpu-start": replace(GATED, **START),
     "gated_reference-cpu": replace(
-        GATED, task=published.gated(partial(LPIPS, "alex")), size=128, batch=8, steps=1_000, rate=2e-4, average=0.998
+        GATED, task=published.gated(partial(LPIPS, "alex")), size=128, batch=8, steps=600, rate=2e-4, average=0.998
     ),
     "unveilify-paper": UNVEILIFY_PAPER,
     "unveilify": UNVEILIFY,

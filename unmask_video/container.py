@@ -38,6 +38,8 @@ LOWER_FIRST = (3, 4)
 """FFmpeg's ids of the orders of fields in which the lower is shown first."""
 BT709, UNSPECIFIED, BT601 = 1, 2, 6
 """FFmpeg's ids of matrices; "unspecified" is the same for primaries and transfer curves."""
+PQ = 16
+"""FFmpeg's id of the transfer curve of SMPTE ST 2084."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 from unmask_video.ahead import read_ahead
 from unmask_video.clock import Clock, stamp
 from unmask_video.container import (
+    PQ,
     READ_ERRORS,
     UNSPECIFIED,
     Limits,
@@ -137,7 +138,8 @@ class Video:
     def _colour(self, first: av.VideoFrame) -> Colour:
         guess = "bt709" if first.height >= 720 else "bt601"
         bits = av.VideoFormat(self.info.pixel_format).components[0].bits
-        return Colour(MATRICES.get(self.tags.matrix, guess), self.tags.color_range == ColorRange.JPEG, bits)
+        matrix, full = MATRICES.get(self.tags.matrix, guess), self.tags.color_range == ColorRange.JPEG
+        return Colour(matrix, full, bits, pq=self.tags.transfer == PQ)
 
     def _warn_of_changes(self, first: av.VideoFrame, stream: VideoStream) -> None:
         if first.format.name != self.info.pixel_format:
@@ -216,7 +218,8 @@ class Video:
         self, container: InputContainer, stream: VideoStream, *, whole: bool = False, note: Note = lambda when, why: None
     ) -> Generator[av.VideoFrame, None, None]:
         """Decoded pictures in display order, as far as they can be; damage after the first one is noted, in seconds."""
-        stream.thread_type = "AUTO"
+        # Not whole frames ahead: such threads complain while Python waits for their end, and wait for Python to be heard.
+        stream.thread_type = "SLICE"
         stream.codec_context.options = {"max_pixels": str(self.limits.pixels)}  # a header may lie
         packets, started, when = container.demux(stream), False, Fraction(0)
         missing = len(stream.index_entries) if whole else 0
@@ -240,10 +243,6 @@ class Video:
                     note(when, said[-1] if said else "its end is missing")
             except READ_ERRORS as error:
                 note(when, error.strerror)
-            finally:
-                # Else threads that still complain would wait for Python, and Python for them, when the decoder is freed.
-                with contextlib.suppress(*READ_ERRORS):
-                    stream.codec_context.decode(None)
 
     def _decode(self, packet: av.Packet) -> list[av.VideoFrame]:
         begin = time.perf_counter()

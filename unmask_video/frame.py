@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
 KR_KB = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 """Luma weights of red and blue for each matrix (ITU-R BT.601, BT.709, BT.2020)."""
+
+WHITE = 203.0
+"""Candelas per square metre of white in HDR (ITU-R BT.2408)."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Colour:
     """True: luma spans 0..max; False: 16..235 (scaled by depth)."""
     bits: int
     """Bits per sample, 8 to 16."""
+    pq: bool = False
+    """Numbers mean light by SMPTE ST 2084 (HDR10), not by the gamma of all else; HLG is made to look right as that."""
 
     def __post_init__(self) -> None:
         if self.matrix not in KR_KB:
@@ -55,6 +61,23 @@ class Colour:
         m, offset = (a.astype(np.float64) for a in self.to_rgb())
         inverse = np.linalg.inv(m)
         return inverse.astype(np.float32), (-inverse @ offset).astype(np.float32)
+
+    def shown(self, rgb: np.ndarray) -> np.ndarray:
+        """Numbers float32 [..., 3] in 0..255 as a screen of common gamma has them; light above white goes on above 255."""
+        return np.interp(rgb, *_pq_curve()).astype(np.float32) if self.pq else rgb
+
+    def coded(self, rgb: np.ndarray) -> np.ndarray:
+        """The inverse of `shown`."""
+        return np.interp(rgb, *_pq_curve()[::-1]).astype(np.float32) if self.pq else rgb
+
+
+@cache
+def _pq_curve() -> tuple[np.ndarray, np.ndarray]:
+    """PQ's numbers 0..255, and those of the same light on a screen of gamma 2.4 whose white is `WHITE`."""
+    numbers = np.linspace(0, 1, 4096)
+    root = numbers ** (1 / 78.84375)
+    light = 10_000 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
+    return 255 * numbers, 255 * (light / WHITE) ** (1 / 2.4)
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,9 @@ def to_rgb(frame: Frame, planes: list[np.ndarray]) -> np.ndarray:
     matrix, offset = frame.colour.to_rgb()
     if len(planes) == 1:
         grey = planes[0].astype(np.float32) * matrix[0, 0] + _grey_offset(frame)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return np.repeat(frame.colour.shown(grey)[..., None], 3, axis=2)
     yuv = cv2.merge([p.astype(np.float32) for p in planes])
-    return cv2.transform(yuv, np.hstack([matrix, offset[:, None]]))
+    return frame.colour.shown(cv2.transform(yuv, np.hstack([matrix, offset[:, None]])))
 
 
 def _grey_offset(frame: Frame) -> float:

@@ -162,7 +162,7 @@ def paste(frame: Frame, patches: list[Patch]) -> Frame:
     planes = [p.copy() for p in frame.planes]
     matrix, offset = frame.colour.from_rgb()
     for patch in patches:
-        yuv = cv2.transform(patch.image, np.hstack([matrix, offset[:, None]]))
+        yuv = cv2.transform(frame.colour.coded(patch.image), np.hstack([matrix, offset[:, None]]))
         for k, plane in enumerate(planes):
             per = plane_scale(frame, plane)
             noise = 0.0
