@@ -39,6 +39,8 @@ FILES: dict[str, WeightsFile] = _listed()
 MODELS: dict[str, str] = {
     "tps": "no network: the reference photo, warped by a thin-plate spline and relit",
     "swift": "what tps gives, put where it belongs and into the face's light by a small network; works without a photo, too",
+    "gated_reference": "published: gated convolutions that see the warped photo (Lumetti, Silvestri, Di Bartolomeo)",
+    "unveilify": "published: a StyleGAN generator styled by the photo, which need not be warped (Joo et al.)",
 }
 """What `--model` may name, and what it is in one line."""
 
