@@ -31,11 +31,12 @@ def smooth(filled: Iterable[Filled], *, share: float = SHARE) -> Iterator[tuple[
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     before: Steadied = {}
     fresh: Steadied = {}
+    piece = 0
     for frame, faces in filled:
-        into = frame.index % SEGMENT
+        now, into = divmod(frame.index, SEGMENT)
         # A piece is told by its own frames and the few before, so that it can be made without all that came earlier.
-        if into == 0:
-            before = fresh
+        if now != piece:
+            piece, before = now, fresh
         if into >= SEGMENT - WARM_UP:
             fresh = _steadied(faces, {} if into == SEGMENT - WARM_UP else fresh, flow, share)
         before = _steadied(faces, before, flow, share)
