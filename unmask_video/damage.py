@@ -1,9 +1,14 @@
-"""libav decodes damaged data without an error, and only its log tells: read here, for one reader at a time."""
+"""libav decodes damaged data without an error, and only its log tells.
+
+It is listened to for as long as a decoder is asked for something, and no longer: a thread of libav's that has something to say
+waits for Python, and Python would wait for that thread where it ends a decoder or an encoder.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,16 +16,18 @@ from pathlib import Path
 
 import av.logging
 
-av.logging.set_level(av.logging.ERROR)
+from unmask_video.container import READ_ERRORS
+
 av.logging.set_skip_repeated(False)  # a film is read twice
 LIBAV = logging.getLogger("libav")
 LIBAV.propagate = False  # what matters is told in the report
 LIBAV.addHandler(logging.NullHandler())
+LISTENERS, CHANGING = [0], threading.Lock()
 
 
 @contextmanager
 def complaints(*names: str) -> Iterator[list[str]]:
-    """What the decoder and the demuxer of these names complain of, while it grows."""
+    """What the decoder and the demuxer of these names complain of meanwhile, while it grows."""
     said: list[str] = []
 
     class Note(logging.Handler):
@@ -30,10 +37,33 @@ def complaints(*names: str) -> Iterator[list[str]]:
 
     note = Note(logging.ERROR)
     LIBAV.addHandler(note)
+    _listen(1)
     try:
         yield said
     finally:
+        _listen(-1)
         LIBAV.removeHandler(note)
+
+
+def _listen(more: int) -> None:
+    with CHANGING:
+        LISTENERS[0] += more
+        av.logging.set_level(av.logging.ERROR if LISTENERS[0] else None)
+
+
+def heard(
+    packets: Iterator[av.Packet], decode: Callable[[av.Packet], list[av.VideoFrame]], names: tuple[str, str]
+) -> tuple[av.Packet | None, list[av.VideoFrame], list[str]]:
+    """The next packet, or None at the end, its pictures, and what libav complained of meanwhile."""
+    with complaints(*names) as said:
+        try:
+            packet = next(packets, None)
+        except READ_ERRORS as error:
+            return None, [], [*said, error.strerror]
+        try:
+            return packet, [] if packet is None else decode(packet), said
+        except av.FFmpegError as error:
+            return packet, [], [*said, error.strerror]
 
 
 class Refused(Exception):

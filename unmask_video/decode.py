@@ -38,7 +38,7 @@ from unmask_video.container import (
     rotation_deg,
     tags_of,
 )
-from unmask_video.damage import Damage, Refused, complaints
+from unmask_video.damage import Damage, Refused, heard
 from unmask_video.errors import BadOption, CannotDecode, CannotOpen
 from unmask_video.frame import Colour, Frame, VideoInfo
 
@@ -223,26 +223,21 @@ class Video:
         stream.codec_context.options = {"max_pixels": str(self.limits.pixels)}  # a header may lie
         packets, started, when = container.demux(stream), False, Fraction(0)
         missing = len(stream.index_entries) if whole else 0
-        with complaints(stream.codec_context.name, container.format.name) as said:
-            try:
-                for packet in packets:
-                    missing -= packet.size > 0
-                    when = Fraction(stamp(packet) * stream.time_base) if stamp(packet) is not None else when
-                    try:
-                        pictures = self._decode(packet)
-                    except av.FFmpegError as error:
-                        pictures, _ = [], said.append(error.strerror)
-                    # A stream cut out of a longer one may begin with packets that refer to lost pictures.
-                    if started and said:
-                        note(when, said[-1])
-                    said.clear()
-                    started = started or bool(pictures)
-                    yield from pictures
-                # A file cut between two pictures ends without an error, but its index tells of more.
-                if started and (said or missing > 0):
-                    note(when, said[-1] if said else "its end is missing")
-            except READ_ERRORS as error:
-                note(when, error.strerror)
+        names = stream.codec_context.name, container.format.name
+        while True:
+            packet, pictures, said = heard(packets, self._decode, names)
+            if packet is None:
+                break
+            missing -= packet.size > 0
+            when = Fraction(stamp(packet) * stream.time_base) if stamp(packet) is not None else when
+            # A stream cut out of a longer one may begin with packets that refer to lost pictures.
+            if started and said:
+                note(when, said[-1])
+            started = started or bool(pictures)
+            yield from pictures
+        # A file cut between two pictures ends without an error, but its index tells of more.
+        if started and (said or missing > 0):
+            note(when, said[-1] if said else "its end is missing")
 
     def _decode(self, packet: av.Packet) -> list[av.VideoFrame]:
         begin = time.perf_counter()
