@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -99,10 +100,11 @@ def test_crops_of_other_sizes_go_in_other_batches(made: Callable[..., Engine]) -
 
 
 def test_too_little_memory_halves_the_batch(made: Callable[..., Engine], caplog: pytest.LogCaptureFixture) -> None:
-    network, go = Sums(), threading.Event()
+    network, begun, go = Sums(), threading.Event(), threading.Event()
     whole = network.forward
 
     def forward(image: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        begun.set()
         go.wait(5)
         if len(image) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -111,9 +113,13 @@ def test_too_little_memory_halves_the_batch(made: Callable[..., Engine], caplog:
     network.forward = forward
     one = made(network, slots=1)
     with ThreadPoolExecutor(10) as pool:
-        answers = [pool.submit(one.run, given(k)) for k in range(10)]
-        while one.waiting.qsize() < 8:
-            pass
+        answers = [pool.submit(one.run, given(0))]
+        assert begun.wait(20), "the first is alone"
+        answers += [pool.submit(one.run, given(k)) for k in range(1, 10)]
+        for _ in range(2000):
+            if one.waiting.qsize() == 9:
+                break
+            time.sleep(0.01)
         go.set()
         for k, answer in enumerate(answers):
             assert_right(answer.result(), k)
