@@ -73,17 +73,22 @@ def test_each_thread_gets_its_own_answer(slots: int, device: str, made: Callable
         assert_right(answer, k)
 
 
+def wait_for(engine: Engine, count: int) -> None:
+    """Until so many crops wait, but not for ever."""
+    until = time.monotonic() + 20
+    while engine.waiting.qsize() < count and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def test_what_waits_goes_in_one_batch_of_a_padded_size(made: Callable[..., Engine]) -> None:
-    network, first = Sums(), threading.Event()
-    whole, network.forward = network.forward, lambda *x: (first.wait(5), whole(*x))[1]
+    network, begun, first = Sums(), threading.Event(), threading.Event()
+    whole, network.forward = network.forward, lambda *x: (begun.set(), first.wait(5), whole(*x))[2]
     one = made(network, slots=1)
     with ThreadPoolExecutor(20) as pool:
         early = pool.submit(one.run, given(0))
-        while one.waiting.qsize():
-            pass
+        assert begun.wait(20), "the first is alone"
         late = [pool.submit(one.run, given(k)) for k in range(1, 12)]
-        while one.waiting.qsize() < 11:
-            pass
+        wait_for(one, 11)
         first.set()
         assert_right(early.result(), 0)
         for k, answer in enumerate(late, 1):
@@ -116,10 +121,7 @@ def test_too_little_memory_halves_the_batch(made: Callable[..., Engine], caplog:
         answers = [pool.submit(one.run, given(0))]
         assert begun.wait(20), "the first is alone"
         answers += [pool.submit(one.run, given(k)) for k in range(1, 10)]
-        for _ in range(2000):
-            if one.waiting.qsize() == 9:
-                break
-            time.sleep(0.01)
+        wait_for(one, 9)
         go.set()
         for k, answer in enumerate(answers):
             assert_right(answer.result(), k)
