@@ -259,7 +259,7 @@ def main(
         place.mkdir(parents=True, exist_ok=True)
         going = Run.start(fabric, chosen, place / "checkpoint.pt", start)
         learned, held_out = samples(known, seed=0), samples(others, seed=1)
-        learned = Kept.under(CACHE / "kept", learned, keep) if keep else learned
+        learned = Kept.under(CACHE / "kept", learned, keep) if keep and not dry_run else learned
         train(going, learned, held_out, minutes)
         scores = score(going, held_out, place / "held-out.png", 16 if dry_run else SCORED)
     fabric.log_dict(scores, going.step)

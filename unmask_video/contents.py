@@ -46,7 +46,6 @@ class Contents:
     """That are true of any copy of the film."""
     film_tags: dict[str, str]
     """Of its first stream, likewise."""
-    film_disposition: int
     chapters: tuple[tuple[Fraction, Fraction, str], ...]
     """Start and end in seconds, title."""
     film_end: Fraction | None
@@ -74,7 +73,7 @@ def contents(path: Path) -> Contents:
             end = ((stream.start_time or 0) + stream.duration) * stream.time_base
         return Contents(
             tuple(_track(other, told[other.index]) for other in others), film_tags(film.metadata),
-            film_tags(stream.metadata), int(stream.disposition), tuple(chapters), end,
+            film_tags(stream.metadata), tuple(chapters), end,
         )  # fmt: skip
 
 

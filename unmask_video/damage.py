@@ -25,21 +25,27 @@ LIBAV.addHandler(logging.NullHandler())
 LISTENERS, CHANGING = [0], threading.Lock()
 
 
+class Note(logging.Handler):
+    """Keeps what those of some names say."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(logging.ERROR)
+        self.names = names
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.removeprefix("libav.") in self.names:
+            self.said.append(record.getMessage().strip())
+
+
 @contextmanager
 def complaints(*names: str) -> Iterator[list[str]]:
     """What the decoder and the demuxer of these names complain of meanwhile, while it grows."""
-    said: list[str] = []
-
-    class Note(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.name.removeprefix("libav.") in names:
-                said.append(record.getMessage().strip())
-
-    note = Note(logging.ERROR)
+    note = Note(names)
     LIBAV.addHandler(note)
     _listen(1)
     try:
-        yield said
+        yield note.said
     finally:
         _listen(-1)
         LIBAV.removeHandler(note)

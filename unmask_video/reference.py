@@ -37,6 +37,9 @@ STAYED, ALIKE, SOON = 0.3, 0.2, 1.0
 POOR = 0.4
 """Views of less than this part of the best one's quality are left out."""
 
+JPEG = b"\xff\xd8"
+"""What files begin with that cannot be transparent."""
+
 Settle = Callable[[Frame, Detection], tuple[np.ndarray, float]]
 Views = list[Reference]
 """Photos of one person."""
@@ -105,7 +108,7 @@ def read_picture(path: Path) -> np.ndarray:
     if picture is None:
         sentence = "is no picture that can be read; give a photo (JPEG, PNG or WebP) of at most 120 megapixels"
         raise BadReference(f"the reference {path} {sentence}")
-    layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    layers = None if data[:2].tobytes() == JPEG else cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if layers is not None and layers.ndim == 3 and layers.shape[2] == 4 and layers.shape[:2] == picture.shape[:2]:
         # What is transparent may hold any colours; on white it is what people see.
         seen = layers[..., 3:].astype(np.float32) / np.iinfo(layers.dtype).max

@@ -276,7 +276,6 @@ def _tags(what: str, old: dict[str, str], new: dict[str, str]) -> Finding:
     return Finding(what, "FAULT" if lost else "same", f"lost: {', '.join(lost)}" if lost else f"{len(old)}")
 
 
-
 def _chapters(old: Contents, new: Contents, shift: Fraction) -> Finding:
     """In milliseconds, which is what containers have."""
     told = [[(round(1000 * a), round(1000 * b), title) for a, b, title in one.chapters] for one in (old, new)]
