@@ -41,10 +41,10 @@ from torch.nn import functional as F
 from unmask_video.models.layers import to_bytes, to_net
 from unmask_video.models.residual_attention import UNet
 
-PAPER = {"widths": (48, 96, 192), "mask_widths": (64, 128, 256, 512, 1024)}
+PAPER = {"widths": (48, 96, 192), "mask_widths": (64, 128, 256, 512, 1024), "size": 256}
 """38.0 million parameters (31.4 of them the mask's), 101 GMAC at 256 px."""
-SHIPPED = {"widths": (24, 48, 96), "mask_widths": (8, 16, 32, 64, 128)}
-"""2.2 million parameters, 12.9 GMAC at 256 px."""
+SHIPPED = {"widths": (24, 48, 96), "mask_widths": (8, 16, 32, 64, 128), "size": 128}
+"""2.2 million parameters, 3.2 GMAC."""
 WINDOW = 5
 """Side of the neighbourhood that an uncertain place is filled from."""
 LEAST = 1e-4
@@ -54,7 +54,7 @@ STEEP = 8.0
 
 
 class Imputed(nn.Module):
-    """image [B, 3, S, S] in 0..255, hidden [B, 1, S, S] in 0..1 -> face [B, 3, S, S] in 0..255; S a multiple of 16.
+    """image [B, 3, S, S] in 0..255, hidden [B, 1, S, S] in 0..1 -> face [B, 3, S, S] in 0..255, S = `size`.
 
     Outside the hole the face is the image itself. `gated` makes the twin of gated convolutions, same sizes.
     """
@@ -63,10 +63,14 @@ class Imputed(nn.Module):
 
     def __init__(
         self, *, widths: tuple[int, ...] = SHIPPED["widths"], mask_widths: tuple[int, ...] = SHIPPED["mask_widths"],
-        gated: bool = False,
+        size: int = SHIPPED["size"], gated: bool = False,
     ) -> None:  # fmt: skip
-        """`widths`: of the coarse and the refine net at 1, 1/2 and 1/4 of the crop; `mask_widths`: of the U-Net."""
+        """`widths`: of the coarse and the refine net at 1, 1/2 and 1/4 of the crop; `mask_widths`: of the U-Net.
+
+        `size`: of the crops that it learns from, in pixels, a multiple of 16; holes of another size it fills badly.
+        """
         super().__init__()
+        self.size = size
         self.mask = UNet(3, 1, widths=mask_widths)
         self.fillers = Fillers(widths, gated=gated)
 

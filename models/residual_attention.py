@@ -31,26 +31,29 @@ from torch.nn import functional as F
 
 from unmask_video.models.layers import to_bytes, to_net
 
-PAPER = {"widths": (64, 128, 256, 512, 1024)}
+PAPER = {"widths": (64, 128, 256, 512, 1024), "size": 256}
 """40.8 million parameters, 67 GMAC at 256 px."""
-SHIPPED = {"widths": (24, 48, 96, 192, 384)}
-"""5.7 million parameters, 9.5 GMAC at 256 px."""
+SHIPPED = {"widths": (24, 48, 96, 192, 384), "size": 128}
+"""5.7 million parameters, 2.4 GMAC."""
 
 
 class ResidualAttention(nn.Module):
-    """image [B, 3, S, S] in 0..255 -> face [B, 3, S, S] in 0..255; S a multiple of 16."""
+    """image [B, 3, S, S] in 0..255 -> face [B, 3, S, S] in 0..255, S = `size`."""
 
     inputs: tuple[str, ...] = ("image",)
 
     def __init__(
-        self, *, widths: tuple[int, ...] = SHIPPED["widths"], residual: bool = True, attention: bool = True
-    ) -> None:
+        self, *, widths: tuple[int, ...] = SHIPPED["widths"], size: int = SHIPPED["size"], residual: bool = True,
+        attention: bool = True,
+    ) -> None:  # fmt: skip
         """Without `residual` it is the paper's attention U-Net, without both its plain U-Net.
 
         Args:
             widths: channels of each level, from the largest picture to the smallest.
+            size: of the crops that it learns from, in pixels, a multiple of 16; holes of another size it fills badly.
         """
         super().__init__()
+        self.size = size
         self.net = UNet(3, 3, widths=widths, residual=residual, attention=attention)
 
     def forward(self, image: Tensor) -> Tensor:

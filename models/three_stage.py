@@ -35,10 +35,10 @@ from torch.nn import functional as F
 
 from unmask_video.models.layers import to_bytes, to_net
 
-PAPER = {"mask_widths": (64, 128, 256, 512), "widths": (32, 64, 128, 256, 512)}
-"""10.2 million parameters, 38 GMAC at 256 px."""
-SHIPPED = {"mask_widths": (24, 48, 96, 192), "widths": (32, 64, 128, 256, 512)}
-"""4.2 million parameters, 10.9 GMAC at 256 px; painter and sharpener are the paper's own."""
+PAPER = {"mask_widths": (64, 128, 256, 512), "widths": (32, 64, 128, 256, 512), "size": 256}
+"""10.2 million parameters, 38 GMAC."""
+SHIPPED = {"mask_widths": (24, 48, 96, 192), "widths": (32, 64, 128, 256, 512), "size": 128}
+"""4.2 million parameters, 2.7 GMAC; painter and sharpener are the paper's own."""
 STEEP = 8.0
 """Slope of the mask's decision in a logit."""
 SQUARE = 5
@@ -50,7 +50,7 @@ BORDER = 6
 
 
 class ThreeStage(nn.Module):
-    """image [B, 3, S, S] in 0..255 -> face [B, 3, S, S] in 0..255; S a multiple of 16.
+    """image [B, 3, S, S] in 0..255 -> face [B, 3, S, S] in 0..255, S = `size`.
 
     Where it sees no mask the face is the image itself.
     """
@@ -58,10 +58,15 @@ class ThreeStage(nn.Module):
     inputs: tuple[str, ...] = ("image",)
 
     def __init__(
-        self, *, mask_widths: tuple[int, ...] = SHIPPED["mask_widths"], widths: tuple[int, ...] = SHIPPED["widths"]
-    ) -> None:
-        """`mask_widths`: of the U-Net's levels; `widths`: of the autoencoder's, largest picture first."""
+        self, *, mask_widths: tuple[int, ...] = SHIPPED["mask_widths"], widths: tuple[int, ...] = SHIPPED["widths"],
+        size: int = SHIPPED["size"],
+    ) -> None:  # fmt: skip
+        """`mask_widths`: of the U-Net's levels; `widths`: of the autoencoder's, largest picture first.
+
+        `size`: of the crops that it learns from, in pixels, a multiple of 16; holes of another size it fills badly.
+        """
         super().__init__()
+        self.size = size
         self.mask = MaskNet(mask_widths)
         self.painter = Painter(widths)
         self.sharpener = Sharpener()

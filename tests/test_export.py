@@ -91,6 +91,18 @@ def test_a_file_keeps_its_parameters_under_their_names(kind: type, tmp_path: Pat
         load_parameters({Segmenter: Swift, Swift: Segmenter}[kind](), data)
 
 
+@torch.no_grad()
+def test_kernels_that_16_bits_hold_take_half_the_room() -> None:
+    network, again = grown(Segmenter, 0.02), Segmenter().eval()
+    whole = to_onnx(network)
+    for parameter in network.parameters():
+        parameter.copy_(parameter.half() if parameter.dim() > 1 else parameter)
+    data = to_onnx(network)
+    load_parameters(again, data)
+    assert len(data) < 0.6 * len(whole)
+    assert all(torch.equal(p, q) for p, q in zip(network.parameters(), again.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

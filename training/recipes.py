@@ -179,10 +179,13 @@ IMPUTED_PAPER = replace(
         fool=losses.hinge_generator, judge=losses.hinge_discriminator,
     ),
 )  # fmt: skip
-IMPUTED_MASK = replace(IMPUTED_MASK_PAPER, network=Imputed, batch=16, schedule=cosine)
-IMPUTED = replace(
-    IMPUTED_PAPER, network=Imputed, task=blind.imputed(partial(LPIPS, "vgg")), batch=16, steps=60_000, schedule=cosine
+IMPUTED_MASK = replace(
+    IMPUTED_MASK_PAPER, network=Imputed, size=imputed.SHIPPED["size"], batch=16, schedule=cosine
 )
+IMPUTED = replace(
+    IMPUTED_PAPER, network=Imputed, size=imputed.SHIPPED["size"], task=blind.imputed(partial(LPIPS, "vgg")), batch=16,
+    steps=60_000, schedule=cosine,
+)  # fmt: skip
 RESIDUAL_PAPER = Recipe(
     name="residual_attention",
     network=partial(ResidualAttention, **residual_attention.PAPER),
@@ -196,7 +199,10 @@ RESIDUAL_PAPER = Recipe(
     schedule=flat,
     decay=0.0,
 )
-RESIDUAL = replace(RESIDUAL_PAPER, network=ResidualAttention, batch=16, steps=60_000, rate=4e-4, schedule=cosine)
+RESIDUAL = replace(
+    RESIDUAL_PAPER, network=ResidualAttention, size=residual_attention.SHIPPED["size"], batch=16, steps=60_000, rate=4e-4,
+    schedule=cosine,
+)  # fmt: skip
 THREE_MASK_PAPER = Recipe(
     name="three_stage",
     network=partial(ThreeStage, **three_stage.PAPER),
@@ -226,6 +232,10 @@ START = SHORT | {
     "betas": (0.9, 0.999), "rate": 5e-4,
 }  # fmt: skip
 """What comes before a paper's own losses, where they would be too slow to learn everything by."""
+HALF = START | {"task": published.RECONSTRUCT_HALF, "steps": 2_000}
+"""The same at half the size."""
+THREE_SHIPPED = {"network": ThreeStage, "size": three_stage.SHIPPED["size"], "schedule": cosine}
+RESIDUAL_CPU = replace(RESIDUAL, **SHORT, steps=2_000)
 RECIPES: dict[str, Recipe] = {
     "segmenter": SEGMENTER,
     "segmenter-cpu": replace(SEGMENTER, batch=16, steps=9_000),
@@ -233,7 +243,7 @@ RECIPES: dict[str, Recipe] = {
     "swift-cpu": replace(SWIFT, size=128, batch=16, steps=5_000, average=0.998),
     "gated_reference-paper": GATED_PAPER,
     "gated_reference": GATED,
-    "gated_reference-cpu-half": replace(GATED, **START | {"task": published.RECONSTRUCT_HALF, "batch": 16, "steps": 2_000}),
+    "gated_reference-cpu-half": replace(GATED, **HALF | {"batch": 16}),
     "gated_reference-cpu-start": replace(GATED, **START),
     "gated_reference-cpu": replace(
         GATED, task=published.gated(partial(LPIPS, "alex")), size=128, batch=8, steps=600, rate=2e-4, average=0.998
@@ -251,22 +261,28 @@ RECIPES: dict[str, Recipe] = {
     "imputed": IMPUTED,
     "imputed-gated": replace(IMPUTED, network=partial(Imputed, gated=True)),
     "imputed-cpu-mask": replace(IMPUTED_MASK, **SHORT, steps=1_000),
-    "imputed-cpu": replace(IMPUTED, **SHORT, task=blind.imputed(partial(LPIPS, "alex")), steps=2_500),
+    "imputed-cpu-half": replace(IMPUTED, **HALF | {"part": ""}),
+    "imputed-cpu-half-gated": replace(IMPUTED, **HALF | {"part": "", "network": partial(Imputed, gated=True)}),
+    "imputed-cpu": replace(IMPUTED, **SHORT | {"rate": 2e-4}, task=blind.imputed(partial(LPIPS, "alex")), steps=300),
     "residual_attention-paper": RESIDUAL_PAPER,
     "residual_attention": RESIDUAL,
     "residual_attention-without-residual": replace(RESIDUAL, network=partial(ResidualAttention, residual=False)),
     "residual_attention-without-both": replace(
         RESIDUAL, network=partial(ResidualAttention, residual=False, attention=False)
     ),
-    "residual_attention-cpu": replace(RESIDUAL, **SHORT, steps=3_000),
+    "residual_attention-cpu": RESIDUAL_CPU,
+    "residual_attention-cpu-without-residual": replace(RESIDUAL_CPU, network=partial(ResidualAttention, residual=False)),
+    "residual_attention-cpu-without-both": replace(
+        RESIDUAL_CPU, network=partial(ResidualAttention, residual=False, attention=False)
+    ),
     "three_stage-paper-mask": THREE_MASK_PAPER,
     "three_stage-paper-painter": THREE_PAINTER_PAPER,
     "three_stage-paper-sharpener": THREE_SHARPENER_PAPER,
-    "three_stage-mask": replace(THREE_MASK_PAPER, network=ThreeStage, schedule=cosine),
-    "three_stage-painter": replace(THREE_PAINTER_PAPER, network=ThreeStage, schedule=cosine),
-    "three_stage-sharpener": replace(THREE_SHARPENER_PAPER, network=ThreeStage, schedule=cosine),
-    "three_stage-cpu-mask": replace(THREE_MASK_PAPER, network=ThreeStage, **SHORT, steps=1_000),
-    "three_stage-cpu-painter": replace(THREE_PAINTER_PAPER, network=ThreeStage, **SHORT, steps=4_000),
-    "three_stage-cpu-sharpener": replace(THREE_SHARPENER_PAPER, network=ThreeStage, **SHORT | {"rate": 2e-4}, steps=500),
+    "three_stage-mask": replace(THREE_MASK_PAPER, **THREE_SHIPPED),
+    "three_stage-painter": replace(THREE_PAINTER_PAPER, **THREE_SHIPPED),
+    "three_stage-sharpener": replace(THREE_SHARPENER_PAPER, **THREE_SHIPPED),
+    "three_stage-cpu-mask": replace(THREE_MASK_PAPER, **THREE_SHIPPED | SHORT, steps=1_000),
+    "three_stage-cpu-painter": replace(THREE_PAINTER_PAPER, **THREE_SHIPPED | SHORT, steps=4_000),
+    "three_stage-cpu-sharpener": replace(THREE_SHARPENER_PAPER, **THREE_SHIPPED | SHORT | {"rate": 2e-4}, steps=500),
 }
 """What the first argument of `training.train` may be; each `-cpu` takes two CPU cores an hour or two."""

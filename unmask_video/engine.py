@@ -248,8 +248,9 @@ def load_parameters(network: Any, data: bytes) -> None:
 
     graph = onnx.load_from_string(data).graph
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    # Equal parameters are stored once, with an Identity for each other name.
-    stored |= {n.output[0]: stored[n.input[0]] for n in graph.node if n.op_type == "Identity" and n.input[0] in stored}
+    for node in graph.node:  # kernels may be stored in 16 bits, and equal parameters once, under one of their names
+        if node.op_type in ("Cast", "Identity") and node.input[0] in stored:
+            stored[node.output[0]] = stored[node.input[0]]
     stored = {name.removeprefix("network."): array for name, array in stored.items()}
     wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     if wrong := [k for k, v in wanted.items() if k not in stored or stored[k].shape != v.shape]:
