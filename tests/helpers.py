@@ -21,6 +21,8 @@ UPSIDE_DOWN = (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)
 COUNTERCLOCKWISE_90 = (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
 MIRRORED = (-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 SOUND_RATE = 48000
+KLV = bytes.fromhex("060e2b34020b01010e01030101000000")
+"""The key of a local set of SMPTE 336M, as in the telemetry of drones."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Film:
     """Ticks of 1/48000 s."""
     subtitles: Sequence[tuple[int, int, str]] = ()
     """Start and duration in milliseconds, text."""
+    data: str = ""
+    """Codec of a track of five packets; "bin_data" is how MP4 holds the telemetry of cameras."""
     muxer_options: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     chapters: Sequence[tuple[int, int, str]] = ()
@@ -81,9 +85,11 @@ def write_film(path: Path, film: Film) -> Path:
         sounds = [_add_sound(out, film, language) for language in film.sound]
         writing = "mov_text" if path.suffix in (".mp4", ".mov") else "subrip"
         text = out.add_mux_stream(writing, time_base=Fraction(1, 1000)) if film.subtitles else None
+        data = out.add_mux_stream(film.data, time_base=Fraction(1, 1000)) if film.data else None
         out.start_encoding()
         packets = [p for track, sound in enumerate(sounds) for p in _sound_packets(sound, film, track)]
         packets += [_text_packet(text, line, writing) for line in film.subtitles]
+        packets += [_data_packet(data, number) for number in range(5 if data else 0)]
         packets += _picture_packets(video, film)
         for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
             out.mux(packet)
@@ -178,6 +184,14 @@ def _text_packet(stream: av.stream.Stream, line: tuple[int, int, str], writing: 
     packet.time_base = Fraction(1, 1000)
     packet.pts = packet.dts = start
     packet.duration = duration
+    return packet
+
+
+def _data_packet(stream: av.stream.Stream, number: int) -> av.Packet:
+    packet = av.Packet(KLV + bytes([4, *b"some"[:3], number]))
+    packet.stream, packet.time_base = stream, Fraction(1, 1000)
+    packet.pts = packet.dts = number * 90
+    packet.duration = 90
     return packet
 
 

@@ -56,6 +56,17 @@ def test_photos_of_every_kind_are_read(kind: str, tmp_path: Path) -> None:
     ROWS.append((f"photo: {kind}", "read, the first picture of several", f"{away:.1f} of 255 off"))
 
 
+def test_a_photo_of_8k_is_read(tmp_path: Path) -> None:
+    shown = Image.new("RGB", (7680, 4320), (90, 110, 130))
+    shown.paste(Image.fromarray(portrait()).resize((2160, 2160)), (2000, 1000))
+    shown.save(tmp_path / "photo.jpg", quality=90)
+    write("PNG", tmp_path / "small.png")
+    large, small = (tools().photos([str(tmp_path / name)])[0][0].image for name in ("photo.jpg", "small.png"))
+    away = np.abs(cv2.resize(large, (64, 64)).astype(int) - cv2.resize(small, (64, 64))).mean()
+    assert away < 6
+    ROWS.append(("photo: 8K", "read, and the same face found", f"{away:.1f} of 255 off"))
+
+
 @pytest.mark.parametrize("kind", ["cut", "empty", "text", "folder", "missing"])
 def test_what_is_no_photo_is_refused(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"

@@ -57,6 +57,11 @@ class Tags:
     """The nine numbers that turn (and perhaps mirror) the coded picture; None: shown as coded."""
     fields: str = ""
     """Of an interlaced film, which is first: "tff", the upper, or "bff"."""
+    display: tuple[float, ...] = ()
+    """That an HDR10 film was made on: x and y (CIE 1931) of its red, green, blue and white, then its least and its most
+    light in cd/m2; empty if the film does not say."""
+    light: tuple[int, ...] = ()
+    """cd/m2, of an HDR10 film's brightest pixel, and of the brightest picture's mean; empty if it does not say."""
 
 
 @dataclass(frozen=True)
@@ -192,15 +197,27 @@ def tags_of(first: av.VideoFrame, stream: VideoStream) -> Tags:
         sample_aspect=stream.sample_aspect_ratio or None,
         display_matrix=_display_matrix(first),
         fields=("bff" if int(stream.codec_context.field_order) in LOWER_FIRST else "tff") if first.interlaced_frame else "",
+        display=_display(first),
+        light=tuple(_numbers(first, "CONTENT_LIGHT_LEVEL").tolist()),
     )
 
 
+def _numbers(frame: av.VideoFrame, kind: str) -> np.ndarray:
+    """What is said beside a picture, int32; empty if it is not said."""
+    return next((np.frombuffer(side, np.int32) for side in frame.side_data if side.type.name == kind), np.zeros(0, np.int32))
+
+
+def _display(frame: av.VideoFrame) -> tuple[float, ...]:
+    """libav's AVMasteringDisplayMetadata: ten fractions, and whether colours and light are known."""
+    numbers = _numbers(frame, "MASTERING_DISPLAY_METADATA")
+    if len(numbers) != 22 or not numbers[1:20:2].all() or not numbers[20:].all():
+        return ()
+    return tuple((numbers[:20:2] / numbers[1:20:2]).tolist())
+
+
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    for side in frame.side_data:
-        if side.type.name == "DISPLAYMATRIX":
-            matrix = tuple(np.frombuffer(side, np.int32, 9).tolist())
-            return None if matrix == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30) else matrix
-    return None
+    matrix = tuple(_numbers(frame, "DISPLAYMATRIX").tolist())
+    return None if matrix in ((), (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)) else matrix
 
 
 def rotation_deg(display_matrix: tuple[int, ...] | None) -> int:

@@ -7,11 +7,12 @@ from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 
+from av.container import InputContainer
 from av.stream import Stream
 
 from unmask_video.container import film_stream, open_input
 from unmask_video.encoders import MUXERS
-from unmask_video.remux import film_tags, fits, is_cover
+from unmask_video.remux import film_tags, fits, is_cover, is_made_by_muxer
 
 GAP = b"\0\0"
 """MP4's subtitle of no text, which fills the time between two lines."""
@@ -56,7 +57,7 @@ def contents(path: Path) -> Contents:
     """Read the whole file. Raises CannotOpen."""
     with open_input(path) as film:
         stream = film_stream(film)
-        others = [other for other in film.streams if other is not stream]
+        others = others_of(film)
         told: dict[int, list[tuple[Fraction, str]]] = {other.index: [] for other in others}
         copied = [other for other in others if other.type != "attachment"]
         for packet in film.demux(copied) if copied else ():
@@ -86,15 +87,20 @@ def _bare(content: bytes, stream: Stream) -> bytes:
 
 
 def _track(stream: Stream, packets: list[tuple[Fraction, str]]) -> Track:
-    codec = stream.codec_context.name if stream.codec_context else ""
+    codec = stream.codec_context.name if stream.codec_context else (stream.name or "") * (stream.type == "data")
     if stream.type == "attachment":
         packets = [(Fraction(0), sha256(bytes(stream.data)).hexdigest())]
     times, hashes = zip(*packets, strict=True) if packets else ((), ())
     return Track(stream.type, codec, film_tags(stream.metadata), int(stream.disposition), times, hashes)
 
 
+def others_of(film: InputContainer) -> list[Stream]:
+    """What is not the film's pictures, and not made of its chapters or its tags."""
+    return [other for other in film.streams if other is not film_stream(film) and not is_made_by_muxer(other)]
+
+
 def holds(suffix: str, path: Path, number: int) -> bool:
     """Whether a container can hold the `number`th of a film's `tracks`."""
     with open_input(path) as film:
-        stream = [other for other in film.streams if other is not film_stream(film)][number]
-        return (stream.type in ("audio", "subtitle", "attachment") or is_cover(stream)) and fits(stream, MUXERS[suffix])
+        stream = others_of(film)[number]
+        return (stream.type != "video" or is_cover(stream)) and fits(stream, MUXERS[suffix])

@@ -48,7 +48,7 @@ QUEUE_FRAMES = 8
 Note = Callable[[Fraction, str], None]
 MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 7: "bt709", 9: "bt2020", 10: "bt2020"}
 """FFmpeg's matrix ids; FCC (4) and SMPTE 240M (7) are taken for their near twins."""
-DROPPED = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA")
+DROPPED = ("DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER")
 
 
 def open_video(path: str | Path, *, strict: bool = False, limits: Limits = Limits()) -> Video:
@@ -150,7 +150,7 @@ class Video:
             self._warn("the film is interlaced; faces are painted on whole frames, both fields at once")
         lost = [side.type.name for side in first.side_data if side.type.name in DROPPED]
         if lost:
-            self._warn(f"HDR data that changes with the scene or display is not kept ({', '.join(lost)})")
+            self._warn(f"HDR data that changes from scene to scene is not kept ({', '.join(lost)})")
 
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:

@@ -53,6 +53,15 @@ SETTINGS = {
     ),
 }
 
+KEEPS_FIELDS = "libx264"
+"""The encoder that writes interlaced films."""
+OWN_OPTIONS = {
+    "libx264": ("x264-params", "mastering-display", "cll", 50_000, 10_000),
+    "libx265": ("x265-params", "master-display", "max-cll", 50_000, 10_000),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light", 1, 1),
+}
+"""FFmpeg's name of an encoder's own options; those of HDR10's display and light; units of colours and of light in 1."""
+
 
 def check_target(target: str | Path) -> None:
     """Raise BadOption if no film can be written there; change nothing. To be called before any work."""
@@ -131,9 +140,22 @@ def encoder_options(encoder: str, crf: int | None, preset: str | None) -> dict[s
     return {"crf": quality, setting.preset_option: preset or setting.preset} | dict(setting.fixed)
 
 
-def field_options(encoder: str, fields: str) -> dict[str, str]:
-    """FFmpeg's options for a film of `container.Tags.fields`; none where the encoder writes whole frames."""
-    return {"x264-params": f"{fields}=1"} if fields and encoder == "libx264" else {}
+def with_tags(options: dict[str, str], encoder: str, tags: Tags) -> dict[str, str]:
+    """FFmpeg's options, and among them the tags that an encoder has to be told by options of its own."""
+    if encoder not in OWN_OPTIONS:
+        return options
+    name, display, light, chromaticity, luminance = OWN_OPTIONS[encoder]
+    own = [options[name]] if name in options else []
+    if tags.fields and encoder == KEEPS_FIELDS:
+        own.append(f"{tags.fields}=1")
+    if tags.display:
+        points = [f"{v * chromaticity:.5g}" for v in tags.display[:8]]
+        least, most = (f"{v * luminance:.10g}" for v in tags.display[8:])
+        (red, green, blue, white) = (",".join(points[n : n + 2]) for n in (0, 2, 4, 6))
+        own.append(f"{display}=G({green})B({blue})R({red})WP({white})L({most},{least})")
+    if tags.light:
+        own.append(f"{light}={tags.light[0]},{tags.light[1]}")
+    return options | ({name: ":".join(own)} if own else {})
 
 
 def needs_even_sizes(encoder: str) -> bool:

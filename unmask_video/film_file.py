@@ -14,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from unmask_video.container import Source, film_stream, open_input
-from unmask_video.encoders import MUXERS, field_options, open_encoder, rate_of, set_up, unheld_tags
+from unmask_video.encoders import KEEPS_FIELDS, MUXERS, OWN_OPTIONS, open_encoder, rate_of, set_up, unheld_tags
 from unmask_video.errors import BadOption
 from unmask_video.remux import Copier, film_tags, moves, rounding
 
@@ -102,9 +102,11 @@ class FilmFile:
         return stream
 
     def _tell_of(self, chosen: str) -> None:
-        info, encoder = self.video.info, self.wanted.encoder
+        info, tags, encoder = self.video.info, self.video.tags, self.wanted.encoder
         wanted = info.pixel_format.replace("yuvj", "yuv")
-        if self.video.tags.fields and not field_options(encoder, self.video.tags.fields):
+        if (tags.display or tags.light) and encoder not in OWN_OPTIONS:
+            self.warn(f"what HDR10 says of its display and its light is not kept by {encoder}; choose libx264")
+        if tags.fields and encoder != KEEPS_FIELDS:
             self.warn(f"{encoder} writes whole frames, so the film is no longer said to be interlaced; choose libx264")
         if chosen != wanted:
             offered = [pixels.name for pixels in av.Codec(encoder, "w").video_formats or ()]

@@ -80,7 +80,7 @@ class Copier:
         self._last_dts: dict[int, int] = {}
         self._origin, self._begin, self._end = Fraction(0), None, None
         for stream in source.streams:
-            if stream is not film_stream(source) and (audio or stream.type != "audio"):
+            if stream is not film_stream(source) and (audio or stream.type != "audio") and not is_made_by_muxer(stream):
                 self._add(stream)
         self._packets: Iterator[av.Packet] | None = None
         self._next: av.Packet | None = None
@@ -128,12 +128,10 @@ class Copier:
 
     def _add(self, stream: Stream) -> None:
         other = ".mkv" if self._suffix != ".mkv" else ".mp4 or .mov"
-        if stream.type == "data" and self._source.chapters():
-            return  # the text track from which the chapters were read
         if is_cover(stream) and self._output.format.name == "matroska":
             self._attach(stream)
-        elif stream.type not in ("audio", "subtitle", "attachment") and not is_cover(stream):
-            self._warn(f"{_name(stream)} is left out: only sound, subtitles, attachments and covers are copied")
+        elif stream.type == "video" and not is_cover(stream):
+            self._warn(f"{_name(stream)} is left out: only one film, sound, subtitles, data, attachments and covers are kept")
         elif not fits(stream, self._output.format.name):
             self._warn(f"{_name(stream)} is left out: {self._suffix} cannot hold it; choose {other}")
         elif stream.type == "attachment":
@@ -220,13 +218,18 @@ def is_cover(stream: Stream) -> bool:
     return bool(stream.type == "video" and stream.disposition & Disposition.attached_pic)
 
 
+def is_made_by_muxer(stream: Stream) -> bool:
+    """Whether it is a track that MP4 makes of chapters (their text, which is not read by itself) or of the tag timecode."""
+    return stream.type == "data" and (stream.discard == Discard.all or "timecode" in stream.metadata)
+
+
 def rounding(suffix: str, step: Fraction) -> str:
     """The sentence that times had to be rounded."""
     return f"{suffix} holds times in steps of {step} s, so some were rounded to the nearest"
 
 
 def _name(stream: Stream) -> str:
-    codec = stream.codec_context.name if stream.codec_context else None
+    codec = stream.codec_context.name if stream.codec_context else stream.name
     language = stream.metadata.get("language")
     notes = ", ".join(note for note in (codec, language if language != "und" else None) if note)
     return f"{stream.type} track {stream.index}" + (f" ({notes})" if notes else "")

@@ -93,6 +93,9 @@ def _shape(before: decode.Video, after: decode.Video) -> Iterator[Finding]:
     yield _alike("turned and mirrored", before.tags.display_matrix, after.tags.display_matrix)
     square = Fraction(1)
     yield _alike("pixel's shape", before.tags.sample_aspect or square, after.tags.sample_aspect or square)
+    yield _alike("HDR10's light", before.tags.light or "not said", after.tags.light or "not said")
+    shown = [[round(v, 4) for v in video.tags.display] or "not said" for video in (before, after)]
+    yield _alike("HDR10's display", *shown)
     for name in ("color_range", "primaries", "transfer", "matrix"):
         yield _alike(f"colour's {name.removeprefix('color_')}", *(_colour(video, name) for video in (before, after)))
 
@@ -235,11 +238,9 @@ def _tracks(old: Contents, new: Contents, source: Path, target: Path, shift: Fra
             yield _track(one, other, shift, source.suffix.lower(), target.suffix.lower())
         elif holds(target.suffix.lower(), source, number):
             yield Finding(one.name, "FAULT", "is missing")
-        elif not (one.kind == "data" and old.chapters):  # the text from which chapters are read
+        else:
             yield Finding(one.name, "noted", f"is left out, for {target.suffix} or the tool cannot hold it")
-    for other in rest:
-        if not (other.kind == "data" and new.chapters):
-            yield Finding(other.name, "FAULT", "was not there before")
+    yield from (Finding(other.name, "FAULT", "was not there before") for other in rest)
 
 
 def _track(old: Track, new: Track, shift: Fraction, source: str, target: str) -> Finding:
