@@ -25,6 +25,7 @@ from unmask_video.people import Cast
 from unmask_video.picture import plane_scale, thumbnail
 from unmask_video.pipeline import route
 from unmask_video.tally import Tally
+from unmask_video.tools import Tools
 
 ROOT = Path(__file__).parents[1]
 COUNT = 16
@@ -232,6 +233,21 @@ def test_memory_does_not_grow_with_length(alike: bool, folder: Path) -> None:
     peak = [len(alive) for _ in route(counted(200), tools(), Tally(Path("in"), Path("out"), who))]
     assert len(peak) == 200 and max(peak) <= 70 + 2 * min(cores(), 8)
     assert max(peak[100:]) <= max(peak[:100]) + 4, "flat once the windows are full, but for what threads have in hand"
+
+
+def test_without_look_ahead_no_frame_waits(folder: Path) -> None:
+    asked: list[int] = []
+
+    def counted() -> Iterator[Frame]:
+        for frame in frames(moving(), COUNT):
+            asked.append(frame.index)
+            yield frame
+
+    tally, near = Tally(Path("in"), Path("out"), cast(folder)), []
+    for frame in route(counted(), Tools.make(Options(look_ahead=False)), tally):
+        assert asked[-1] == frame.index, "the next one was asked for before this one came out"
+        near.append(looks_like_the_portrait(frame))
+    assert len(near) == COUNT and np.median(near[4:]) < 0.45 and max(near[4:]) < 0.6, near
 
 
 def contents(folder: Path) -> dict[str, bytes]:

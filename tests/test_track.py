@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -178,10 +179,25 @@ def test_long_absences_are_not_made_up() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, steady.WINDOW, steady.WINDOW + 1, 40])
-@pytest.mark.parametrize("window", [0, 1, steady.WINDOW])
-def test_films_of_any_length_drain(count: int, window: int) -> None:
-    found = smoothed([SHAPE] * count, window=window)
+@pytest.mark.parametrize("look_ahead", [True, False])
+def test_films_of_any_length_drain(count: int, look_ahead: bool) -> None:
+    found = smoothed([SHAPE] * count, look_ahead=look_ahead)
     assert len(found) == count and all(np.allclose(f, SHAPE, atol=1e-6) for f in found)
+
+
+def test_without_look_ahead_a_frame_does_not_wait() -> None:
+    seen = [walk(k) if k % 2 == 0 or k > 40 else None for k in range(50)]
+    asked: list[int] = []
+
+    def frames() -> Iterator[tuple[Frame, list[Face]]]:
+        for k, (frame, points) in enumerate(zip(World([]).frames(50), seen, strict=True)):
+            asked.append(k)
+            yield frame, [] if points is None or 20 <= k < 30 else [Face(3, points, 0.99)]
+
+    for k, (_, faces) in enumerate(steady.steady(frames(), look_ahead=False)):
+        assert asked[-1] == k, "no later frame was asked for"
+        assert bool(faces) == (not 21 <= k < 30), "one rest is bridged, a long absence is not made up"
+        assert not faces or np.abs(faces[0].landmarks - walk(k)).max() < (9 if k < 4 or 30 <= k < 34 else 1.5), k
 
 
 def test_unsure_landmarks_count_less() -> None:

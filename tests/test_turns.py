@@ -48,7 +48,9 @@ def test_who_was_not_there_or_had_other_photos_is_painted() -> None:
 # --- between --------------------------------------------------------------------------------------
 
 
-def painted(levels: list[list[float] | None], photos: turns.Photos, covers: float = 1.0) -> Iterator[Filled]:
+def painted(
+    levels: list[list[float] | None], photos: turns.Photos, covers: float = 1.0, look_ahead: bool = True
+) -> Iterator[Filled]:
     """Patches, where each photo is painted as one grey level in each frame; None: the face rests."""
 
     def paint(crop: warp.FaceCrop, level: float, hidden: np.ndarray) -> Painting:
@@ -63,7 +65,7 @@ def painted(levels: list[list[float] | None], photos: turns.Photos, covers: floa
         turn = turns.Turn(Face(3, points() / 4, 1.0), Mask(hidden, 1.0, True, covers), photos, each is not None)
         crop = warp.cut(frame, turn.face, LOOK)
         done.append((frame, [turns.Painted(turn, crop, hidden, [paint(crop, level, hidden) for level in each or []])]))
-    return turns.between(done)
+    return turns.between(done, look_ahead=look_ahead)
 
 
 def seen(levels: list[list[float] | None], photos: turns.Photos = [(ANN, 1.0)]) -> list[float]:  # noqa: B006
@@ -77,6 +79,12 @@ def test_a_frame_between_two_gets_their_mean() -> None:
 def test_the_last_frame_gets_what_was_before() -> None:
     assert seen([[10.0], None]) == pytest.approx([10, 10])
     assert seen([[10.0]]) == pytest.approx([10])
+
+
+def test_without_look_ahead_a_frame_between_gets_what_was_before() -> None:
+    levels: list[list[float] | None] = [[10.0], None, [30.0], None]
+    found = painted(levels, [(ANN, 1.0)], look_ahead=False)
+    assert [float(patch.image.mean()) for _, ((_, _, patch),) in found] == pytest.approx([10, 10, 30, 30])
 
 
 def test_photos_are_mixed_by_their_shares() -> None:

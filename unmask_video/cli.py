@@ -107,6 +107,8 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
 @click.option("--max-faces", type=int, default=Options.max_faces, show_default=True, help="In a frame.")
 @click.option("--strict", is_flag=True, help="Refuse damaged input; else all that can be decoded is done, with exit code 3.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--look-ahead/--no-look-ahead", default=Options.look_ahead, show_default=True,
+              help="Let later frames steady earlier ones; without, each is painted as if there were none yet.")
 @click.option("--resume/--no-resume", default=Options.resume, show_default=True,
               help="Keep what is done beside OUT until the film is whole; after a stop the same command goes on there.")
 @click.option("--sandbox", is_flag=True, help="Do the work in a process of its own, whose memory and time are limited.")

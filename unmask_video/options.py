@@ -65,6 +65,8 @@ class Options:
     """In a frame; of more, those that are seen best are filled."""
     overwrite: bool = False
     """Replace the target if it exists."""
+    look_ahead: bool = True
+    """Later frames have a say in earlier ones, which steadies them; without, all is as in `live`."""
     resume: bool = True
     """Keep what is done beside the target until the film is whole, and go on from there after a stop."""
 

@@ -80,15 +80,16 @@ class Cast:
         self.fill_unmatched, self.stand_in = fill_unmatched, stand_in
         self.seats: dict[int, Seat] = {}
 
-    def match(self, seen: Iterable[Seen]) -> Iterator[Matched]:
-        """Each face with the photos that fill it."""
+    def match(self, seen: Iterable[Seen], *, look_ahead: bool = True) -> Iterator[Matched]:
+        """Each face with the photos that fill it; without `look_ahead` a track is decided by its first frame."""
+        wait = AHEAD if look_ahead else 0
         held: deque[Seen] = deque()
         for frame, faces in seen:
             size, turn = (frame.width, frame.height), frame.rotation_deg
             for face, _ in sorted(faces, key=lambda f: turn_upright(f[0].landmarks[4, :2], size, turn)[0]):  # noqa: B023
                 self._look(frame, face)
             held.append((frame, faces))
-            if len(held) > AHEAD:
+            if len(held) > wait:
                 yield self._leave(held.popleft())
         while held:
             yield self._leave(held.popleft())

@@ -220,21 +220,23 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally, done: int = 0) ->
     """Every frame, in order, with its masked faces filled, those not that are `done`. Each line is a stage; memory is
     what they hold.
 
-    Who and what is in the frames is found out on one thread, faces are painted on several, frames come out on the caller's.
+    Who and what is in the frames is found out on one thread, faces are painted on several, frames come out on the caller's;
+    without look-ahead all is done on the caller's, and a frame comes out before the next is asked for.
     """
-    watch, stop = tally.watch, Event()
-    found = watch.stage("track", track.follow(takewhile(lambda _: not stop.is_set(), frames), tools.linker()))
-    found = watch.stage("steady", steady.steady(found))
-    seen = watch.stage("segment", segment.segment(found, tools.segment))
-    matched = watch.stage("match", tally.cast.match(seen))
+    watch, stop, look_ahead = tally.watch, Event(), tools.look_ahead
+    taken = takewhile(lambda _: not stop.is_set(), frames)
+    found = watch.stage("track", track.follow(taken, tools.linker(), look_ahead=look_ahead))
+    found = watch.stage("steady", steady.steady(found, look_ahead=look_ahead))
+    seen = watch.stage("segment", segment.segment(found, tools.segment, look_ahead=look_ahead))
+    matched = watch.stage("match", tally.cast.match(seen, look_ahead=look_ahead))
     by_turns = partial(turns.by_turns, rests=tools.rests, first=done - smooth.WARM_UP)
     paint = partial(fill, tools=tools, watch=watch)
-    with (
-        closing(read_ahead(matched, FRAMES_AHEAD, "unmask-analyse")) as ready,
-        closing(side_by_side(paint, by_turns(tally.count(ready)), tools.workers, "unmask-paint")) as painted,
-    ):
+    ready = read_ahead(matched, FRAMES_AHEAD, "unmask-analyse") if look_ahead else matched
+    asked = by_turns(tally.count(ready))
+    paintings = side_by_side(paint, asked, tools.workers, "unmask-paint") if look_ahead else (paint(one) for one in asked)
+    with closing(ready), closing(paintings) as painted:
         try:
-            filled = watch.stage("inpaint", turns.between(painted))
+            filled = watch.stage("inpaint", turns.between(painted, look_ahead=look_ahead))
             for frame, patches in watch.stage("smooth", smooth.smooth(filled)):
                 tally.frames += 1
                 tally.painted = tally.painted or bool(patches)

@@ -87,9 +87,9 @@ SEGMENTERS = {"unet": unet, "kmeans": kmeans}
 """What `--segmenter` may name."""
 
 
-def segment(found: Iterable[Found], one: Segment) -> Iterator[Seen]:
-    """Each face with its mask, decided and steadied over `REACH` frames before and after."""
-    return fade(decide(found, one))
+def segment(found: Iterable[Found], one: Segment, *, look_ahead: bool = True) -> Iterator[Seen]:
+    """Each face with its mask, decided and steadied over `REACH` frames before and, with `look_ahead`, after."""
+    return fade(decide(found, one, look_ahead), look_ahead)
 
 
 @dataclass(eq=False)
@@ -103,8 +103,9 @@ class Look:
     """Small pictures [GLANCE, GLANCE] of the same."""
 
 
-def decide(found: Iterable[Found], one: Segment) -> Iterator[Seen]:
+def decide(found: Iterable[Found], one: Segment, look_ahead: bool) -> Iterator[Seen]:
     """Each face with its mask, not faded yet."""
+    wait = REACH if look_ahead else 0
     past: deque[Look] = deque(maxlen=REACH)
     ahead: deque[Look] = deque()
     worn: dict[int, bool] = {}
@@ -112,7 +113,7 @@ def decide(found: Iterable[Found], one: Segment) -> Iterator[Seen]:
         ahead.append(Look(frame, faces))
         for face in faces:
             _look([*past, *ahead], face, one)
-        if len(ahead) > REACH:
+        if len(ahead) > wait:
             yield _decide(past, ahead, worn)
     while ahead:
         yield _decide(past, ahead, worn)
@@ -167,13 +168,14 @@ def _decide(past: deque[Look], ahead: deque[Look], worn: dict[int, bool]) -> See
     return look.frame, decided
 
 
-def fade(seen: Iterable[Seen]) -> Iterator[Seen]:
+def fade(seen: Iterable[Seen], look_ahead: bool) -> Iterator[Seen]:
     """The same masks, each with its share."""
+    wait = FADE - 1 if look_ahead else 0
     past: deque[dict[int, bool]] = deque(maxlen=FADE - 1)
     ahead: deque[Seen] = deque()
     for now in seen:
         ahead.append(now)
-        if len(ahead) == FADE:
+        if len(ahead) > wait:
             yield _fade(past, ahead)
     while ahead:
         yield _fade(past, ahead)

@@ -20,6 +20,8 @@ GAP = 10
 """Frames without landmarks that are bridged within a track."""
 WINDOW = 10
 """Frames of look-ahead."""
+FORESEEN = 2
+"""Frames without landmarks that are bridged where there is no look-ahead: calm faces rest for one."""
 
 Found = tuple[Frame, list[Face]]
 
@@ -99,8 +101,8 @@ class LandmarkFilter:
         return with_it > STRAY**2 * self.noise and with_it > CLEARLY * without_it
 
     def smooth(self, index: int) -> np.ndarray:
-        """Landmarks [468, 3] of frame `index`, seen from all frames up to the last measured one."""
-        at = self.last - self.start
+        """Landmarks [468, 3] of frame `index`, seen from all frames up to the last measured one, or foreseen after it."""
+        at = max(self.last, index) - self.start
         state, _ = self.filtered[at]
         for k in range(at - 1, index - self.start - 1, -1):
             (mine, spread), (next_state, next_spread) = self.filtered[k], self.foreseen[k + 1]
@@ -109,15 +111,19 @@ class LandmarkFilter:
         return state[0].reshape(-1, 3)
 
     def forget(self, index: int) -> None:
-        """Drop what lies before frame `index`."""
-        drop = index - self.start
+        """Drop what lies before frame `index`, but for the last measured one."""
+        drop = min(index, self.last) - self.start
         if drop > 0:
             self.start += drop
             del self.filtered[:drop], self.foreseen[:drop]
 
 
-def steady(found: Iterable[Found], *, window: int = WINDOW) -> Iterator[Found]:
-    """The same frames with smoothed landmarks; gaps of up to `GAP` frames within a track are bridged."""
+def steady(found: Iterable[Found], *, look_ahead: bool = True) -> Iterator[Found]:
+    """The same frames with smoothed landmarks; gaps of up to `GAP` frames within a track are bridged.
+
+    Without `look_ahead` nothing waits: landmarks are filtered by what was before, and foreseen for `FORESEEN` frames.
+    """
+    window, foreseen = (WINDOW, 0) if look_ahead else (0, FORESEEN)
     filters: dict[int, LandmarkFilter] = {}
     held: deque[tuple[int, Frame]] = deque()
     count = 0
@@ -131,20 +137,20 @@ def steady(found: Iterable[Found], *, window: int = WINDOW) -> Iterator[Found]:
             if one.start + len(one.filtered) == count and count - one.last <= GAP + 1:
                 one.add(seen.get(track_id))
         if len(held) > window:
-            yield _emit(held, filters)
+            yield _emit(held, filters, foreseen)
     while held:
-        yield _emit(held, filters)
+        yield _emit(held, filters, foreseen)
 
 
-def _emit(held: deque[tuple[int, Frame]], filters: dict[int, LandmarkFilter]) -> Found:
+def _emit(held: deque[tuple[int, Frame]], filters: dict[int, LandmarkFilter], foreseen: int) -> Found:
     """The oldest held frame with its smoothed faces; filters that end before it are dropped."""
     index, frame = held.popleft()
-    for track_id in [k for k, f in filters.items() if f.last < index]:
-        if not (held and held[-1][0] - filters[track_id].last <= GAP):
-            del filters[track_id]
+    newest = held[-1][0] if held else index
+    for track_id in [k for k, f in filters.items() if f.last < index and newest - f.last > GAP]:
+        del filters[track_id]
     faces = []
     for track_id, one in filters.items():
-        if one.start <= index <= one.last:
+        if one.start <= index <= one.last + foreseen:
             faces.append(Face(track_id, one.smooth(index), 1.0))
             one.forget(index)
     return frame, faces

@@ -41,6 +41,8 @@ class Tools:
     """Pixels of the crops that are filled; None: what suits the face."""
     rests: bool
     """A frame may go without being painted, see `turns`: not if a network gives whole pictures, whose mean is a blur."""
+    look_ahead: bool
+    """Frames may wait for later ones."""
     workers: int
     """Threads that paint, or search."""
     most: int
@@ -66,6 +68,7 @@ class Tools:
             fill=inpaint.by_network(network) if network else inpaint.tps,
             size=network.size if network else None,
             workers=BATCHED if providers[0] == "torch" and network else min(cores(), MOST_WORKERS),
+            look_ahead=options.look_ahead,
             most=options.max_faces,
             rests=network is None or "face" not in network.outputs,
         )

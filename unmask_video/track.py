@@ -230,8 +230,8 @@ class Linker:
         if self.waiting:
             frame, faces = self.waiting[-1]
             faces += self.measured(frame, [t for t in self.tracks if t.rests])
-        if since:
-            self.look(frame, faces)
+            if since:
+                self.look(frame, faces)
         waiting, self.tracks, self.waiting, self.looks = self.waiting, [], [], 0
         return waiting
 
@@ -278,9 +278,9 @@ def match(states: list[np.ndarray], boxes: list[np.ndarray]) -> list[tuple[int, 
     return [(i, j) for i, j in best_pairs(overlap) if overlap[i, j] >= SAME]
 
 
-def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> Iterator[Found]:
-    """Each frame with the faces in it; comes `every` frames late."""
-    small, since = None, 0
+def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY, look_ahead: bool = True) -> Iterator[Found]:
+    """Each frame with the faces in it; comes `every` frames late, or at once, but then nobody is followed back."""
+    small, since, hold = None, 0, every if look_ahead else 0
     for frame in frames:
         last, small = small, small_grey(frame)
         if last is not None and is_cut(last, small):
@@ -293,6 +293,7 @@ def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY) -> It
             linker.look(frame, faces)
             since = 0
         # The newest frames stay: the next face found late may be followed back through them.
-        yield from linker.waiting[:-every]
-        del linker.waiting[:-every]
+        ready = max(len(linker.waiting) - hold, 0)
+        yield from linker.waiting[:ready]
+        del linker.waiting[:ready]
     yield from linker.end(since)

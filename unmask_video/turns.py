@@ -6,6 +6,7 @@ slowly there, and a mean of two is calmer than either. Where the mask is, is kno
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -64,16 +65,16 @@ def by_turns(
         yield frame, [turn for turn in turns if frame.index >= first or (frame.index == first - 1 and turn.anew)]
 
 
-def between(painted: Iterable[tuple[Frame, list[Painted]]]) -> Iterator[Filled]:
-    """The patches of all faces; comes a frame late."""
-    held, before = None, {}
+def between(painted: Iterable[tuple[Frame, list[Painted]]], *, look_ahead: bool = True) -> Iterator[Filled]:
+    """The patches of all faces; comes a frame late, or at once, where a frame between two gets what was before it."""
+    held, before = deque(), {}
     for item in chain(painted, [None]):
-        after = _by_photo(item[1]) if item else {}
-        if held:
-            frame, faces = held
+        held += [item] if item else []
+        while held and not (look_ahead and item and len(held) == 1):
+            frame, faces = held.popleft()
+            after = _by_photo(held[0][1]) if held else {}
             yield frame, [(one.turn.face.track_id, one.crop, _patch(one, before, after)) for one in faces]
             before = _by_photo(faces)
-        held = item
 
 
 def _by_photo(faces: list[Painted]) -> dict[tuple[int, int], Painting]:
