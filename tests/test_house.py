@@ -31,21 +31,24 @@ LAYERS: dict[str, set[str]] = {
         "decode", "detect", "encode", "identify", "inpaint", "landmarks", "reference", "segment", "smooth",
         "steady", "track", "turns", "warp",
     },
-    "order": {"bench", "doctor", "memory", "people", "pipeline", "tally", "tools", "verify"},
-    "command": {"__main__", "cli", "display", "sandbox"},
+    "order": {
+        "bench", "doctor", "familiar", "live", "memory", "page", "people", "pipeline", "recording", "source", "tally", "tools",
+        "verify", "window",
+    },
+    "command": {"__main__", "cli", "display", "live_command", "sandbox"},
 }  # fmt: skip
 """From bottom to top; imports point down, and a layer's modules import each other only in `SOCIABLE` ones."""
 SOCIABLE = {"things", "means", "order", "command"}
 WHO_IMPORTS = {
-    "av": {"container", "contents", "damage", "decode", "encode", "encoders", "film_file", "remux"},
+    "av": {"container", "contents", "damage", "decode", "encode", "encoders", "film_file", "recording", "remux", "source"},
     "torch": {"engine"},
     "onnxruntime": {"runtime"},
-    "click": {"cli", "display"},
+    "click": {"cli", "display", "live_command"},
     "tqdm": {"display"},
     "training": set(),
 }
 """Who in unmask_video may import what, early or late."""
-LATE_ONLY = {"torch", "mediapipe", "tensorflow", "tqdm"}
+LATE_ONLY = {"torch", "mediapipe", "tensorflow", "tqdm", "pyvirtualcam"}
 """Never at the top of a module of unmask_video: these are slow to load, or not always installed."""
 
 

@@ -23,6 +23,7 @@ import click
 from unmask_video import __version__
 from unmask_video.display import make_display
 from unmask_video.errors import BadEnvironment, NotTheSame, UnmaskError
+from unmask_video.live_command import live
 from unmask_video.options import LANDMARKS, MINE, SEGMENTERS, UNMATCHED, Options
 from unmask_video.report import Report
 
@@ -37,8 +38,8 @@ The hidden part is taken from the REFERENCE photo of the same person, or from fr
 show the face bare; with photos given, a face that matches none keeps its mask. Everything else stays:
 time stamps, sound, subtitles, rotation, colour.
 
-Three other commands go in place of IN: `bench` tells what a film costs, `doctor` what works here, `verify IN OUT` whether
-anything but faces has changed.
+Four other commands go in place of IN: `live` shows the camera's picture, `bench` tells what a film costs, `doctor` what works
+here, `verify IN OUT` whether anything but faces has changed.
 """
 
 
@@ -211,7 +212,7 @@ def verify(source: Path, target: Path, as_json: bool) -> None:
         raise NotTheSame(f"{target} is not {source} but for faces: {', '.join(faults)}; make it anew")
 
 
-COMMANDS: dict[str, click.Command] = {"run": run, "bench": bench, "doctor": doctor, "verify": verify}
+COMMANDS: dict[str, click.Command] = {"run": run, "live": live, "bench": bench, "doctor": doctor, "verify": verify}
 """Sub-commands by name; where the first word names none, `run` is meant."""
 
 

@@ -19,7 +19,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from av.video.stream import VideoStream
 
 from unmask_video.errors import CannotOpen
-from unmask_video.frame import Frame, VideoInfo
+from unmask_video.frame import Colour, Frame, VideoInfo
 
 # A playlist or a script can name any other file. Both walls are needed: each alone has a hole.
 ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -38,6 +38,8 @@ LOWER_FIRST = (3, 4)
 """FFmpeg's ids of the orders of fields in which the lower is shown first."""
 BT709, UNSPECIFIED, BT601 = 1, 2, 6
 """FFmpeg's ids of matrices; "unspecified" is the same for primaries and transfer curves."""
+MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 7: "bt709", 9: "bt2020", 10: "bt2020"}
+"""FFmpeg's ids of matrices that we know; FCC (4) and SMPTE 240M (7) are taken for their near twins."""
 PQ = 16
 """FFmpeg's id of the transfer curve of SMPTE ST 2084."""
 
@@ -200,6 +202,13 @@ def tags_of(first: av.VideoFrame, stream: VideoStream) -> Tags:
         display=_display(first),
         light=tuple(_numbers(first, "CONTENT_LIGHT_LEVEL").tolist()),
     )
+
+
+def colour_of(tags: Tags, pixel_format: str, height: int) -> Colour:
+    """What the numbers of a picture in a planar format mean; what its tags do not say is told by its height."""
+    matrix = MATRICES.get(tags.matrix, "bt709" if height >= 720 else "bt601")
+    bits = av.VideoFormat(pixel_format).components[0].bits
+    return Colour(matrix, tags.color_range == ColorRange.JPEG, bits, pq=tags.transfer == PQ)
 
 
 def _numbers(frame: av.VideoFrame, kind: str) -> np.ndarray:

@@ -19,17 +19,18 @@ from types import TracebackType
 
 import av
 from av.container import InputContainer
-from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from unmask_video.ahead import read_ahead
 from unmask_video.clock import Clock, stamp
 from unmask_video.container import (
-    PQ,
+    MATRICES,
     READ_ERRORS,
     UNSPECIFIED,
     Limits,
     Tags,
+    colour_of,
     convert,
     film_stream,
     open_input,
@@ -40,14 +41,12 @@ from unmask_video.container import (
 )
 from unmask_video.damage import Damage, Refused, heard
 from unmask_video.errors import BadOption, CannotDecode, CannotOpen
-from unmask_video.frame import Colour, Frame, VideoInfo
+from unmask_video.frame import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 8
 Note = Callable[[Fraction, str], None]
-MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 7: "bt709", 9: "bt2020", 10: "bt2020"}
-"""FFmpeg's matrix ids; FCC (4) and SMPTE 240M (7) are taken for their near twins."""
 DROPPED = ("DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER")
 
 
@@ -120,7 +119,7 @@ class Video:
         first = self._first_picture(container, stream)
         self.tags = tags_of(first, stream)
         self.info = _info(first, stream, container, rotation_deg(self.tags.display_matrix))
-        self.colour = self._colour(first)
+        self.colour = colour_of(self.tags, self.info.pixel_format, first.height)
         self.first_seconds = (stamp(first) or 0) * Fraction(stream.time_base)
         self._end: int | None = None
         if stream.duration and "mp4" in container.format.name:  # others only estimate it
@@ -134,12 +133,6 @@ class Video:
         except (StopIteration, *READ_ERRORS):
             why = "holds no picture that can be decoded; give a whole video file"
             raise CannotOpen(f"{self.path} {why}") from None
-
-    def _colour(self, first: av.VideoFrame) -> Colour:
-        guess = "bt709" if first.height >= 720 else "bt601"
-        bits = av.VideoFormat(self.info.pixel_format).components[0].bits
-        matrix, full = MATRICES.get(self.tags.matrix, guess), self.tags.color_range == ColorRange.JPEG
-        return Colour(matrix, full, bits, pq=self.tags.transfer == PQ)
 
     def _warn_of_changes(self, first: av.VideoFrame, stream: VideoStream) -> None:
         if first.format.name != self.info.pixel_format:

@@ -50,6 +50,18 @@ def thumbnail(frame: Frame, longest: int) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(rgb.clip(0, 255).astype(np.uint8), frame.rotation_deg // 90))
 
 
+def bgr(frame: Frame) -> np.ndarray:
+    """The frame upright, as windows want it: uint8 [h, w, 3] BGR."""
+    if frame.colour.bits > 8:
+        return np.ascontiguousarray(thumbnail(frame, max(frame.width, frame.height))[..., ::-1])
+    size = (frame.width, frame.height)
+    luma, *chroma = frame.planes
+    chroma = [cv2.resize(p, size, interpolation=cv2.INTER_LINEAR) for p in chroma] or [np.full_like(luma, 128)] * 2
+    matrix, offset = frame.colour.to_rgb()
+    shown = cv2.transform(cv2.merge([luma, *chroma]), np.column_stack([matrix, offset])[::-1])
+    return np.ascontiguousarray(np.rot90(shown, frame.rotation_deg // 90))
+
+
 def sample(frame: Frame, crop_to_frame: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     """The crop that an affine [2, 3] puts into the frame: float32 [h, w, 3] RGB in 0..255.
 

@@ -254,7 +254,7 @@ def fill(turned: turns.Turned, tools: Tools, watch: Stopwatch) -> tuple[Frame, l
     done = []
     for turn in faces:
         with watch.on("inpaint"):
-            crop = warp.cut(frame, turn.face, tools.size or warp.size_for(turn.face))
+            crop = warp.cut(frame, turn.face, tools.size(turn.face))
             guides = [warp.guide(crop, photo) for photo, _ in turn.photos] if turn.anew else []
             paintings = [inpaint.painted(tools.fill, crop, turn.mask, guide) for guide in guides]
             hidden = paintings[0].hidden if paintings else inpaint.hole(turn.mask, crop.size)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from unmask_video import detect, identify, inpaint, landmarks, memory, reference, segment, track
+from unmask_video import detect, identify, inpaint, landmarks, memory, reference, segment, track, warp
 from unmask_video.ahead import cores
 from unmask_video.face import Detection, Face, Mask, mean_face
 from unmask_video.frame import Frame
@@ -37,8 +37,8 @@ class Tools:
     """Our own network whatever was chosen: k-means takes every face for masked."""
     identity: Callable[[Frame, np.ndarray], np.ndarray]
     fill: inpaint.Fill
-    size: int | None
-    """Pixels of the crops that are filled; None: what suits the face."""
+    size: Callable[[Face], int]
+    """Pixels of the crop in which a face is filled."""
     rests: bool
     """A frame may go without being painted, see `turns`: not if a network gives whole pictures, whose mean is a blur."""
     look_ahead: bool
@@ -47,6 +47,8 @@ class Tools:
     """Threads that paint, or search."""
     most: int
     """Faces in a frame."""
+    every: Callable[[], int] = lambda: track.EVERY
+    """Frames from one look for faces to the next, at present."""
     glanced: dict[int, list[Detection]] = field(default_factory=dict)
     """What was seen in the search, by pts, for the frames that are looked at again."""
     crowds: list[str] = field(default_factory=list)
@@ -66,7 +68,7 @@ class Tools:
             is_masked=segment.unet(providers),
             identity=partial(identify.identity, providers=providers),
             fill=inpaint.by_network(network) if network else inpaint.tps,
-            size=network.size if network else None,
+            size=(lambda _: network.size) if network and network.size else warp.size_for,
             workers=BATCHED if providers[0] == "torch" and network else min(cores(), MOST_WORKERS),
             look_ahead=options.look_ahead,
             most=options.max_faces,
@@ -96,7 +98,7 @@ class Tools:
 
         return track.Linker(
             look, self.detect_near, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
-            landmarks.landmarks_of_detection,
+            landmarks.landmarks_of_detection, every=self.every,
         )  # fmt: skip
 
     def glance(self, frame: Frame) -> list[Detection]:

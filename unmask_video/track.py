@@ -88,7 +88,7 @@ class Tracked:
     unseen: int = 0
     """Frames since the face was last detected."""
     rests: bool = False
-    """It is not measured in this frame."""
+    """Not measured in this frame."""
 
     def unsure(self) -> bool:
         """FaceMesh lost it, or hardly believes in it."""
@@ -142,6 +142,8 @@ class Linker:
     next_id: int = 0
     looks: int = 0
     """In this shot."""
+    every: Callable[[], int] = lambda: EVERY
+    """Frames from one look to the next, at present."""
 
     def found(self, frame: Frame) -> list[Detection]:
         """Faces in a frame, in full where there is need."""
@@ -278,14 +280,14 @@ def match(states: list[np.ndarray], boxes: list[np.ndarray]) -> list[tuple[int, 
     return [(i, j) for i, j in best_pairs(overlap) if overlap[i, j] >= SAME]
 
 
-def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY, look_ahead: bool = True) -> Iterator[Found]:
-    """Each frame with the faces in it; comes `every` frames late, or at once, but then nobody is followed back."""
-    small, since, hold = None, 0, every if look_ahead else 0
+def follow(frames: Iterable[Frame], linker: Linker, *, look_ahead: bool = True) -> Iterator[Found]:
+    """Each frame with the faces in it; comes `EVERY` frames late, or at once, but then nobody is followed back."""
+    small, since, hold = None, 0, EVERY if look_ahead else 0
     for frame in frames:
         last, small = small, small_grey(frame)
         if last is not None and is_cut(last, small):
             yield from linker.end(since)
-        looks = frame.index % every == 0 or linker.looks == 0
+        looks = frame.index % linker.every() == 0 or linker.looks == 0
         faces = linker.move(frame, looks=looks)
         linker.waiting.append((frame, faces))
         since += 1
@@ -293,7 +295,6 @@ def follow(frames: Iterable[Frame], linker: Linker, *, every: int = EVERY, look_
             linker.look(frame, faces)
             since = 0
         # The newest frames stay: the next face found late may be followed back through them.
-        ready = max(len(linker.waiting) - hold, 0)
-        yield from linker.waiting[:ready]
-        del linker.waiting[:ready]
+        while len(linker.waiting) > hold:
+            yield linker.waiting.pop(0)
     yield from linker.end(since)
