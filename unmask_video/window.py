@@ -12,6 +12,8 @@ NAME = "unmask-video"
 HELP = ("q  quit", "space  compare; the mouse moves the line", "m  next model", "r  take this face as reference",
         "s  snapshot", "h  help")  # fmt: skip
 FONT, SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+HELP_WIDTH = 330
+"""Pixels."""
 LINE = 20
 """Pixels from one line of text to the next."""
 
@@ -22,7 +24,7 @@ class Window:
     def __init__(self) -> None:
         """Raises BadEnvironment where OpenCV has no windows, or no screen."""
         try:
-            cv2.namedWindow(NAME, cv2.WINDOW_AUTOSIZE)
+            cv2.namedWindow(NAME, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)  # no buttons of OpenCV's own
         except cv2.error:
             raise BadEnvironment(
                 "this OpenCV opens no windows; pip uninstall opencv-python-headless, then pip install opencv-python, "
@@ -65,14 +67,9 @@ def drawn(before: np.ndarray, after: np.ndarray, status: str, split: float | Non
         column = round(split * width)
         picture[:height, :column] = before[:, :column]
         picture[:height, max(column - 1, 0) : column + 1] = 255
-    for number, line in enumerate(HELP if helps else ()):
-        put(picture, line, (10, 24 + LINE * number))
-    put(picture, status, (6, height + 14))
+    if helps:
+        picture[: LINE * (len(HELP) + 1), : min(width, HELP_WIDTH)] //= 4
+    for line, low in [*((text, LINE * (n + 1)) for n, text in enumerate(HELP if helps else ())), (status, height + 14)]:
+        plain = line.encode("ascii", "replace").decode()  # OpenCV's font has no other letters
+        cv2.putText(picture, plain, (6, low), FONT, SCALE, (255, 255, 255), 1, cv2.LINE_AA)
     return picture
-
-
-def put(picture: np.ndarray, text: str, corner: tuple[int, int]) -> None:
-    """White on a dark rim, which is read on any picture."""
-    plain = text.encode("ascii", "replace").decode()  # OpenCV's font has no other letters
-    for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(picture, plain, corner, FONT, SCALE, colour, thick, cv2.LINE_AA)
