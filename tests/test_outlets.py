@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unmask_video.errors import BadEnvironment, BadOption
+from unmask_video.errors import BadEnvironment, BadOption, CannotEncode
 from unmask_video.page import Page
 from unmask_video.recording import Recording, VirtualCamera
 from unmask_video.source import Shot
@@ -61,6 +61,23 @@ def test_the_page_shows_pictures_to_this_machine_alone(page: Page) -> None:
     asked = urllib.request.Request(root, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(asked, timeout=5)
+
+
+def test_whom_others_let_in_may_ask_by_any_name() -> None:
+    made = Page(0, "0.0.0.0")
+    asked = urllib.request.Request(f"http://127.0.0.1:{made.port}/status", headers={"Host": "door.example"})
+    assert urllib.request.urlopen(asked, timeout=5).status == 200
+    made.close()
+
+
+def test_a_recording_that_cannot_be_written_ends_the_loop_in_a_sentence(tmp_path: Path) -> None:
+    made = Recording(tmp_path / "out.mp4")
+    picture = np.zeros((1, 1, 3), np.uint8)  # which no encoder takes
+    made.show(picture, picture, Shot(None, 0.0), "")
+    made._thread.join(5)
+    assert made.keys() == "q"
+    with pytest.raises(CannotEncode, match="broke off"):
+        made.close()
 
 
 def test_a_port_that_is_taken_is_told() -> None:

@@ -96,6 +96,13 @@ def test_playlists_are_no_streams(content: bytes, camera: Camera) -> None:
         Source(camera.address)
 
 
+def test_passwords_are_not_told(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    words = ["live", "http://me:secret@127.0.0.1:9/", "--no-window", "--record", str(tmp_path / "out.mp4")]
+    assert cli.exit_code(words) == 2
+    told = capsys.readouterr().err
+    assert "http://127.0.0.1:9/" in told and "secret" not in told
+
+
 # --- cameras --------------------------------------------------------------------------------------
 
 

@@ -194,7 +194,7 @@ class Live:
         """The newest pictures, each when it is asked for, numbered as they are taken."""
         size, count = None, 0
         while not (self._stopped or self._again):
-            self._stopped = time.monotonic() > self._until
+            self._stopped = self._stopped or time.monotonic() > self._until
             shot, self._held = self._held or self.source.newest(IDLE), None
             if shot is None:
                 if self.source.ended:

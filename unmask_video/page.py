@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -15,6 +16,8 @@ QUALITY = 85
 """Of the JPEGs, of 100."""
 WAIT = 1.0
 """Seconds after which a viewer gets the last picture again, so that one who has left is noticed."""
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+"""Names of this machine that nobody else answers to."""
 HTML = (
     b"<!doctype html><title>unmask-video</title><body style='margin:0;background:#111;color:#ccc;font:14px sans-serif'>"
     b"<img src='/stream' alt='the live picture' style='display:block;max-width:100%'><p id='s' style='margin:8px'></p><script>"
@@ -28,7 +31,7 @@ class Page:
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         """Raises BadOption if the port cannot be had."""
         self._ready, self._jpeg, self._number, self._status = threading.Condition(), b"", 0, ""
-        self._viewers, self._closed = 0, False
+        self._viewers, self._closed, self.local = 0, False, host in LOCAL
         try:
             self._server = ThreadingHTTPServer((host, port), self._handler())
         except OSError as error:
@@ -60,7 +63,7 @@ class Page:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 # A page of another site, led here by a name of its own, is not to look through the camera.
-                if self.headers.get("Host", "").rsplit(":", 1)[0] not in page.names():
+                if page.local and self.headers.get("Host", "").rsplit(":", 1)[0] not in LOCAL:
                     self.send_error(403)
                 elif self.path == "/stream":
                     self._stream()
@@ -96,12 +99,7 @@ class Page:
 
         return Handler
 
-    def names(self) -> tuple[str, ...]:
-        """By which the page may be asked for; any, where others were let in."""
-        host = self._server.server_address[0]
-        return ("127.0.0.1", "localhost", "[::1]", str(host))
-
-    def _pictures(self):
+    def _pictures(self) -> Iterator[bytes]:
         seen = 0
         while not self._closed:
             with self._ready:

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from unmask_video.encoders import MUXERS, check_target
-from unmask_video.errors import BadEnvironment, BadOption
+from unmask_video.errors import BadEnvironment, BadOption, CannotEncode
 from unmask_video.source import Shot
 
 log = logging.getLogger(__name__)
@@ -55,14 +55,16 @@ class Recording:
         return "q" if self._failed else ""
 
     def close(self) -> None:
-        """Raises BadEnvironment if it could not be written to its end."""
+        """Raises CannotEncode if it could not be written to its end."""
         while self._thread.is_alive():
             with contextlib.suppress(queue.Full):
                 self._frames.put(None, timeout=0.1)
                 break
         self._thread.join()
+        if self.left_out:
+            log.warning("%s lacks %d pictures, for which the encoder was too slow", self.target, self.left_out)
         if self._failed:
-            raise BadEnvironment(f"the recording {self.target} broke off ({self._failed}); free the disk, or choose another")
+            raise CannotEncode(f"the recording {self.target} broke off ({self._failed}); free the disk, or choose another")
 
     def _run(self) -> None:
         try:

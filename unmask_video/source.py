@@ -53,7 +53,7 @@ class Source:
 
     def __init__(self, name: str) -> None:
         """`name`: a camera's number or name, a film's path, or an address. Raises CannotOpen if nothing is there."""
-        self.name = name
+        self.name = shown(name)
         self.dropped = 0
         """Pictures that were replaced by newer ones before anybody took them."""
         self.told = ""
@@ -160,12 +160,17 @@ def _reader(name: str) -> Reader:
     return lambda stop: _from_camera(name, number, stop)
 
 
+def shown(name: str) -> str:
+    """Without what lets one in."""
+    return re.sub(r"//[^/@]*@", "//", name)
+
+
 def _first(pictures: Iterator[_Picture], name: str) -> _Picture:
     try:
         return next(pictures)
     except (StopIteration, *READ_ERRORS, ValueError) as error:
         why = getattr(error, "strerror", None) or "it sends nothing that can be decoded"
-        raise CannotOpen(f"{name} gives no picture ({why}); check that it runs and that its name is right") from None
+        raise CannotOpen(f"{shown(name)} gives no picture ({why}); check that it runs and that its name is right") from None
 
 
 def _from_film(path: Path, stop: threading.Event) -> Generator[_Picture, None, None]:
@@ -185,7 +190,7 @@ def _from_address(address: str, stop: threading.Event) -> Generator[_Picture, No
     with av.open(address, options=STREAM_OPTIONS, timeout=(PATIENCE, PATIENCE)) as container:
         stream = film_stream(container)
         if stream is None or stream.codec_context is None:
-            raise CannotOpen(f"{address} sends no moving picture; give the address of a video stream")
+            raise CannotOpen(f"{shown(address)} sends no moving picture; give the address of a video stream")
         stream.thread_type = "SLICE"  # whole frames ahead would come late
         for packet in container.demux(stream):
             arrived = time.monotonic()
