@@ -71,8 +71,8 @@ class Recording:
             first = self._frames.get()
             if first is not None:
                 self._record(*first)
-        except (av.FFmpegError, OSError, ValueError) as error:
-            self._failed = str(getattr(error, "strerror", None) or error)
+        except Exception as error:  # told by `close`, on the thread that waits for it
+            self._failed = str(getattr(error, "strerror", None) or error or type(error).__name__)
 
     def _record(self, picture: np.ndarray, ticks: int) -> None:
         suffix = self.target.suffix.lower()
