@@ -11,6 +11,7 @@ from faces import Footage, portrait, write_photo
 from helpers import frames_25
 from test_pipeline import COUNT, FILM, assert_alike, make, moving, read, run
 
+from unmask_video import pipeline
 from unmask_video.picture import thumbnail
 
 
@@ -40,3 +41,17 @@ def test_a_mask_that_comes_late_loses_nothing_of_what_was_before(folder: Path) -
     assert_alike(source, folder / "out.mp4")
     for index, frame in enumerate(read(folder / "out.mp4")):
         assert np.abs(thumbnail(frame, 256).astype(float) - bare(index)).mean() < 6
+
+
+def test_a_search_that_sees_no_mask_is_enough(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    convert = pipeline.convert
+    monkeypatch.setattr(pipeline, "convert", lambda *given, **more: (called.append(1), convert(*given, **more)))
+    make(folder, footage=Footage(portrait()))
+    assert run(folder).frames == COUNT and not called, "no frame was gone through a second time"
+    assert run(folder, target="searched.mp4", mine_references="off").copied and called.pop()
+    monkeypatch.setattr(pipeline, "MOST_LOOKS", 0.1)
+    assert run(folder, target="seldom.mp4").copied and called.pop(), "looks were too far apart to tell"
+    monkeypatch.undo()
+    make(folder)
+    assert run(folder, target="masked.mp4").filled > 0

@@ -106,7 +106,7 @@ def test_bare_frames_are_not_used_where_that_is_forbidden(folder: Path) -> None:
 def test_bare_frames_are_further_views_of_the_photos_people(folder: Path) -> None:
     source = make(folder, LONG, half_bare)
     with decode.open_video(source) as video:
-        mined, _ = pipeline.mine(video, tools(), Stopwatch())
+        mined, *_ = pipeline.mine(video, tools(), Stopwatch())
         given = tools().photos([str(folder / "face.png")])
     assert len(mined) == 1 and len(given) == 1
     (joined,) = tools().cast(given, mined, Options()).people

@@ -258,7 +258,7 @@ TARGET = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 @click.command()
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
-@click.option("--models", default=",".join([*FLOORS, *MODELS]), show_default=True, callback=parse_models,
+@click.option("--models", default=",".join([*FLOORS, "tps", "swift"]), show_default=True, callback=parse_models,
               help="Names and .onnx files, with commas between them.")
 @click.option("--references", type=click.Choice(["yes", "no"]), default="yes", show_default=True,
               help="Another photo of the person as reference, or everybody's mean face.")

@@ -47,6 +47,8 @@ FRAMES_AHEAD = 2
 LOOK_EVERY = 0.4
 """Least seconds from one look to the next, where a film is searched for bare faces."""
 MOST_LOOKS = 1200
+SURELY = 1.0
+"""Most seconds between two looks that tell that nobody is masked; a mask of half a second would hardly be believed, either."""
 
 
 def unmask(
@@ -98,13 +100,19 @@ def unmasked(
     source, watch = video.path, Stopwatch()
     tools, done = (tools.remembered(journal), journal.frames) if journal else (tools, 0)
     out = writer(video, target, options, journal)
-    with watch.on("search"):
-        mined, worn = mine(video, tools, watch, progress) if options.mine_references == "on" else ([], False)
+    mined, sign, seen = [], 0.0, 0
+    if options.mine_references == "on":
+        with watch.on("search"):
+            mined, sign, seen = mine(video, tools, watch, progress)
     if options.model == "tps" and not given and not mined:
         raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
     tally = Tally(source, target, tools.cast(given, mined, options), began, watch)
-    waits = not worn and not done and may_copy(source, target, options)
-    convert(video, out, tools, tally, options, progress, waits=waits, done=done)
+    waits = sign < segment.ON and not done and may_copy(source, target, options)
+    if waits and seen and sign < segment.LITTLE:
+        copy_whole(source, target)
+        tally.copied, tally.frames = True, seen
+    else:
+        convert(video, out, tools, tally, options, progress, waits=waits, done=done)
     if tally.copied:
         return tally.report(0.0)
     tally.damaged = len(video.damage.found)
@@ -137,36 +145,35 @@ def facts(source: Path, given: list[Views], options: Options) -> dict[str, Any]:
 
 def mine(
     video: decode.Video, tools: Tools, watch: Stopwatch, progress: Callable[[Progress], None] | None = None
-) -> tuple[list[Views], bool]:
+) -> tuple[list[Views], float, int]:
     """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for.
 
-    And whether a mask was seen on the way.
+    Also the clearest sign of a mask on the way, in 0..1, and how many frames there are; 0 if between two looks, or where
+    data is damaged, a mask may have gone by.
     """
-    beliefs = [0.0]
+    beliefs, went = [0.0], 0
 
     def is_masked(frame: Frame, face: Face) -> Mask:
         mask = tools.is_masked(frame, face)
         beliefs.append(mask.belief)
         return mask
 
+    def searched() -> Iterator[Frame]:
+        nonlocal went
+        for frame in frames:
+            yield frame
+            went += 1
+            if progress:
+                progress(Progress(went, video.info.frame_count, faces=0, filled=0, stage="search"))
+
     seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
     every = max(LOOK_EVERY, seconds / MOST_LOOKS)
     with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames()) as frames:
         found = reference.mine(
-            searched(frames, video.info.frame_count, progress), every=every, beat=track.EVERY, settle=tools.settle,
-            detect=tools.glance, segment=is_masked, identity=tools.identity, workers=tools.workers, watch=watch,
+            searched(), every=every, beat=track.EVERY, settle=tools.settle, detect=tools.glance, segment=is_masked,
+            identity=tools.identity, workers=tools.workers, watch=watch,
         )  # fmt: skip
-    return found, max(beliefs) >= segment.ON
-
-
-def searched(
-    frames: Iterable[Frame], total: int, progress: Callable[[Progress], None] | None
-) -> Iterator[Frame]:  # fmt: skip
-    """The same frames, told as they go by."""
-    for count, frame in enumerate(frames, 1):
-        yield frame
-        if progress:
-            progress(Progress(count, total, faces=0, filled=0, stage="search"))
+    return found, max(beliefs), went if every <= SURELY and not same.damage.found else 0
 
 
 def convert(

@@ -49,8 +49,8 @@ class Tools:
     """Faces in a frame."""
     every: Callable[[], int] = lambda: track.EVERY
     """Frames from one look for faces to the next, at present."""
-    glanced: dict[int, list[Detection]] = field(default_factory=dict)
-    """What was seen in the search, by pts, for the frames that are looked at again."""
+    glanced: dict[int, tuple[bool, list[Detection]]] = field(default_factory=dict)
+    """What was seen in the search, and whether in full, by pts, for the frames that are looked at again."""
     crowds: list[str] = field(default_factory=list)
     """A warning, if more faces were seen."""
 
@@ -89,11 +89,9 @@ class Tools:
 
     def linker(self) -> track.Linker:
         def look(frame: Frame, in_full: bool) -> list[Detection]:
-            known = self.glanced.pop(frame.pts, None)
-            if in_full:
-                known = self.detect(frame, longest=detect.LONGEST)
-            elif known is None:
-                known = self.detect(frame, longest=detect.GLANCE)
+            fully, known = self.glanced.pop(frame.pts, (False, None))
+            if known is None or in_full > fully:
+                known = self.detect(frame, longest=detect.LONGEST if in_full else detect.GLANCE)
             return self.best(known)
 
         return track.Linker(
@@ -102,9 +100,11 @@ class Tools:
         )  # fmt: skip
 
     def glance(self, frame: Frame) -> list[Detection]:
-        """Large faces, remembered."""
-        self.glanced[frame.pts] = self.best(self.detect(frame, longest=detect.GLANCE))  # small faces would hardly serve
-        return self.glanced[frame.pts]
+        """Large faces, remembered; small ones hardly serve, but may be masked, so every `IN_FULL`th look sees them, too."""
+        fully = frame.index // track.EVERY % track.IN_FULL == 0
+        found = self.best(self.detect(frame, longest=detect.LONGEST if fully else detect.GLANCE))
+        self.glanced[frame.pts] = fully, found
+        return found
 
     def best(self, found: list[Detection]) -> list[Detection]:
         """As many as may be in a frame."""
