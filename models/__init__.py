@@ -41,6 +41,9 @@ MODELS: dict[str, str] = {
     "swift": "what tps gives, put where it belongs and into the face's light by a small network; works without a photo, too",
     "gated_reference": "published: gated convolutions that see the warped photo (Lumetti, Silvestri, Di Bartolomeo)",
     "unveilify": "published: a StyleGAN generator styled by the photo, which need not be warped (Joo et al.)",
+    "imputed": "published: convolutions that fill their own gaps, without a photo (Ha, Park, Kim)",
+    "residual_attention": "published: a U-Net with attention that is shown no mask, and no photo (Hosen, Islam)",
+    "three_stage": "published: a mask, an autoencoder and a sharpener in a row, without a photo (Jagannathan et al.)",
 }
 """What `--model` may name, and what it is in one line."""
 

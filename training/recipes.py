@@ -262,6 +262,7 @@ RECIPES: dict[str, Recipe] = {
     "imputed-gated": replace(IMPUTED, network=partial(Imputed, gated=True)),
     "imputed-cpu-mask": replace(IMPUTED_MASK, **SHORT, steps=1_000),
     "imputed-cpu-half": replace(IMPUTED, **HALF | {"part": ""}),
+    "imputed-cpu-start": replace(IMPUTED, **START | {"part": "", "batch": 4}),
     "imputed-cpu-half-gated": replace(IMPUTED, **HALF | {"part": "", "network": partial(Imputed, gated=True)}),
     "imputed-cpu": replace(IMPUTED, **SHORT | {"rate": 2e-4}, task=blind.imputed(partial(LPIPS, "alex")), steps=300),
     "residual_attention-paper": RESIDUAL_PAPER,
