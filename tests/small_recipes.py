@@ -40,7 +40,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "three_stage": {"mask_widths": (8, 8, 8, 16), "widths": (8, 8, 8, 8, 16)},
 }
 """Of published networks. With 8 channels, PyTorch 2.14 crashes in strided 1x1 convolutions on the CPU."""
-RATES = {"mask": 1e-2, "fillers": 2e-2, "painter": 1e-2}
+RATES = {"mask": 1e-2, "fillers": 1e-2, "painter": 1e-2}
 """Of parts of networks, so that a few steps show."""
 
 

@@ -29,7 +29,6 @@ from training.photos import Photos, open_photos  # noqa: E402
 from training.tables import Line, Results  # noqa: E402
 from unmask_video import inpaint  # noqa: E402
 from unmask_video.face import FaceCrop, Guide, Mask, Patch  # noqa: E402
-from unmask_video.models import MODELS  # noqa: E402
 
 torch.set_num_threads(1)
 SIDE = 128

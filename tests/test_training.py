@@ -39,6 +39,8 @@ def test_steps_of_every_recipe_lower_its_loss(name: str, tmp_path: Path) -> None
     for key, value in run.painter.plain.named_parameters():
         assert value.grad is not None and torch.isfinite(value.grad).all() and value.grad.any(), f"{key} learns nothing"
     assert any((a != b).any() for a, b in zip(before, run.mean.parameters(), strict=True)), "the average follows"
+    kept = zip(run.mean.module.buffers(), run.plain.buffers(), strict=True)
+    assert all(torch.equal(a, b) for a, b in kept), "norms keep the newest statistics"
     scores = run.recipe.task.score(run.mean.module.eval(), batch)
     assert all(torch.isfinite(v).all() for v in scores.values())
 

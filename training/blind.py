@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from training import losses
 from training.losses import Terms
 from training.lpips import LPIPS
+from training.published import reconstructed, smaller
 from training.tasks import FILL, SEGMENT, Batch, Learn, Shown, Task, device_of, given_to, overlap, segment_picture, wanted
 from training.teachers import VGG19
 from unmask_video.models.layers import to_net
@@ -54,6 +55,16 @@ def imputed_terms(whole: nn.Module, perceptual: Callable[[], VGG19 | LPIPS]) -> 
         told = {name: F.l1_loss(found[name], truth) for name in ("coarse", "refined")}
         seen = [losses.perceptual_and_style(found[name], truth, maps)["perceptual"] for name in ("coarse", "refined")]
         return told | {"perceptual": sum(seen)}, (found["face"], truth, hidden)
+
+    return terms
+
+
+def imputed_start_terms(whole: nn.Module, shrink: int = 1) -> Learn:
+    """What comes before that, see `published.reconstruction_terms`."""
+
+    def terms(network: nn.Module, batch: Batch) -> tuple[Terms, None]:
+        batch = smaller(batch, shrink)
+        return reconstructed(network(to_net(batch["image"].float()), batch["hidden"] / 255), batch), None
 
     return terms
 
@@ -109,6 +120,8 @@ def imputed(perceptual: Callable[[], VGG19 | LPIPS]) -> Task:
     return replace(FILL, terms=partial(imputed_terms, perceptual=perceptual))
 
 
+IMPUTED_START = replace(FILL, terms=imputed_start_terms)
+IMPUTED_HALF = replace(FILL, terms=partial(imputed_start_terms, shrink=2))
 RESIDUAL_ATTENTION = replace(FILL, terms=residual_attention_terms)
 PAINTER = replace(FILL, terms=painter_terms)
 SHARPENER = replace(FILL, terms=sharpener_terms)

@@ -33,13 +33,23 @@ def reconstruction_terms(whole: nn.Module, shrink: int = 1) -> Learn:
     """
 
     def terms(network: nn.Module, batch: Batch) -> tuple[Terms, None]:
-        small = (k for k in ("image", "warped", "truth", "hidden") if shrink > 1)
-        batch = batch | {k: F.avg_pool2d(batch[k].float(), shrink) for k in small}
-        found, (truth, hidden) = network.stages(*given_to(network, batch)), wanted(batch)
-        parts = [losses.reconstruction(found[stage], truth, hidden) for stage in ("face", "coarse") if stage in found]
-        return {k: sum(p[k] for p in parts) for k in ("hole", "valid")}, None
+        batch = smaller(batch, shrink)
+        return reconstructed(network.stages(*given_to(network, batch)), batch), None
 
     return terms
+
+
+def smaller(batch: Batch, shrink: int) -> Batch:
+    """At a `shrink`th of the size."""
+    small = (k for k in ("image", "warped", "truth", "hidden") if shrink > 1)
+    return batch | {k: F.avg_pool2d(batch[k].float(), shrink) for k in small}
+
+
+def reconstructed(found: dict[str, Tensor], batch: Batch) -> Terms:
+    """L1 of the stages that are found, in the hole and outside."""
+    truth, hidden = wanted(batch)
+    parts = [losses.reconstruction(found[stage], truth, hidden) for stage in ("face", "coarse") if stage in found]
+    return {k: sum(p[k] for p in parts) for k in ("hole", "valid")}
 
 
 def gated_terms(whole: nn.Module, perceptual: Callable[[], VGG19 | LPIPS]) -> Learn:

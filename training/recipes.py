@@ -234,6 +234,7 @@ START = SHORT | {
 """What comes before a paper's own losses, where they would be too slow to learn everything by."""
 HALF = START | {"task": published.RECONSTRUCT_HALF, "steps": 2_000}
 """The same at half the size."""
+IMPUTED_HALF = replace(IMPUTED, **HALF | {"task": blind.IMPUTED_HALF, "steps": 1_400})
 THREE_SHIPPED = {"network": ThreeStage, "size": three_stage.SHIPPED["size"], "schedule": cosine}
 RESIDUAL_CPU = replace(RESIDUAL, **SHORT, steps=2_000)
 RECIPES: dict[str, Recipe] = {
@@ -261,9 +262,9 @@ RECIPES: dict[str, Recipe] = {
     "imputed": IMPUTED,
     "imputed-gated": replace(IMPUTED, network=partial(Imputed, gated=True)),
     "imputed-cpu-mask": replace(IMPUTED_MASK, **SHORT, steps=1_000),
-    "imputed-cpu-half": replace(IMPUTED, **HALF | {"part": ""}),
-    "imputed-cpu-start": replace(IMPUTED, **START | {"part": "", "batch": 4}),
-    "imputed-cpu-half-gated": replace(IMPUTED, **HALF | {"part": "", "network": partial(Imputed, gated=True)}),
+    "imputed-cpu-half": IMPUTED_HALF,
+    "imputed-cpu-half-gated": replace(IMPUTED_HALF, network=partial(Imputed, gated=True)),
+    "imputed-cpu-start": replace(IMPUTED, **START | {"task": blind.IMPUTED_START, "batch": 4, "steps": 900}),
     "imputed-cpu": replace(IMPUTED, **SHORT | {"rate": 2e-4}, task=blind.imputed(partial(LPIPS, "alex")), steps=300),
     "residual_attention-paper": RESIDUAL_PAPER,
     "residual_attention": RESIDUAL,

@@ -106,7 +106,8 @@ class Run:
         plain = recipe.network().to(memory_format=torch.channels_last)
         if parameters:
             begin_with(plain, parameters)
-        mean = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+        # Norms keep the newest statistics: averages of theirs would fit nobody's parameters (a painter came out grey).
+        mean = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=False)
         painter, judge = Learner.make(fabric, plain.get_submodule(recipe.part), recipe, recipe.rate), None
         if recipe.adversary:
             judge = Learner.make(fabric, recipe.adversary.network(), recipe, recipe.adversary.rate)
