@@ -34,6 +34,9 @@ def test_dice_by_hand() -> None:
     logits, mask = torch.tensor([0.0, 20.0, -20.0]).reshape(1, 1, 1, 3), torch.tensor([1.0, 1, 0]).reshape(1, 1, 1, 3)
     assert losses.squared_dice(logits, mask)["dice"].item() == pytest.approx(1 - 2 * 1.5 / (1.25 + 2), abs=1e-4)
     assert losses.squared_dice(mask * 40 - 20, mask)["dice"].item() == pytest.approx(0, abs=1e-6)
+    sure = torch.full_like(mask, -200.0).requires_grad_()
+    losses.squared_dice(sure, torch.zeros_like(mask))["dice"].backward()
+    assert sure.grad.isfinite().all(), "bare faces, found bare"
 
 
 def test_cross_entropy_is_that_of_a_softmax_over_two() -> None:

@@ -168,7 +168,8 @@ def squared_dice(logits: Tensor, mask: Tensor) -> Terms:
         mask: [B, 1, H, W] in 0..1, the truth.
     """
     p = logits.sigmoid()
-    return {"dice": 1 - 2 * (p * mask).sum() / (p.square().sum() + mask.square().sum())}
+    # A batch of bare faces, found bare, would divide nothing by nothing.
+    return {"dice": 1 - 2 * (p * mask).sum() / (p.square().sum() + mask.square().sum()).clamp(min=1e-6)}
 
 
 def segmentation(logits: Tensor, presence: Tensor, mask: Tensor, present: Tensor) -> Terms:
