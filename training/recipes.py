@@ -285,6 +285,6 @@ RECIPES: dict[str, Recipe] = {
     "three_stage-sharpener": replace(THREE_SHARPENER_PAPER, **THREE_SHIPPED),
     "three_stage-cpu-mask": replace(THREE_MASK_PAPER, **THREE_SHIPPED | SHORT, steps=1_000),
     "three_stage-cpu-painter": replace(THREE_PAINTER_PAPER, **THREE_SHIPPED | SHORT, steps=4_000),
-    "three_stage-cpu-sharpener": replace(THREE_SHARPENER_PAPER, **THREE_SHIPPED | SHORT | {"rate": 2e-4}, steps=500),
+    "three_stage-cpu-sharpener": replace(THREE_SHARPENER_PAPER, **THREE_SHIPPED | SHORT, steps=1_000),
 }
 """What the first argument of `training.train` may be; each `-cpu` takes two CPU cores an hour or two."""
