@@ -49,7 +49,7 @@ STRIP = 8
 LOWER = np.setdiff1d(np.arange(468), UPPER)
 """Points that masks hide."""
 WITHOUT: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    "steady": lambda: mock.patch("unmask_video.steady.steady", unsteady),
+    "steady": lambda: mock.patch("unmask_video.steady.steady", lambda found, **_: unsteady(found)),
     "pose": lambda: mock.patch("unmask_video.warp.place", lambda shape, seen: (seen, np.ones(len(seen), bool))),
     "blend": lambda: mock.patch("unmask_video.smooth.smooth", partial(smooth.smooth, share=0.0)),
     "relight": lambda: mock.patch("unmask_video.inpaint.relight", lambda photo, *_: (np.ones_like(photo), 0 * photo)),

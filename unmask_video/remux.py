@@ -229,7 +229,7 @@ def rounding(suffix: str, step: Fraction) -> str:
 
 
 def _name(stream: Stream) -> str:
-    codec = stream.codec_context.name if stream.codec_context else stream.name
+    codec = stream.codec_context.name if stream.codec_context else stream.name if stream.type == "data" else None
     language = stream.metadata.get("language")
     notes = ", ".join(note for note in (codec, language if language != "und" else None) if note)
     return f"{stream.type} track {stream.index}" + (f" ({notes})" if notes else "")
