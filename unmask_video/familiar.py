@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unmask_video.face import Face, Mask, Reference, align, direction
+from unmask_video.face import Face, Mask, Reference, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import scale_of
 from unmask_video.identify import SAME_IN_FILM, Match
 from unmask_video.people import Cast, Matched, Seat, Seen
-from unmask_video.reference import BARE, COVERED, SMALLEST, TURNED, VIEW, Views, aligned
+from unmask_video.reference import VIEW, Views, aligned, serves
 from unmask_video.tools import Tools
 
 EVERY = 1.0
@@ -65,7 +65,7 @@ class Familiar:
         if not faces:
             return "no face is in the picture"
         face, mask = max(faces, key=lambda one: scale_of(align(one[0].landmarks, 1)))
-        if not _serves(face, mask):
+        if mask.present or not serves(face.landmarks, mask):
             return "this face does not serve: take the mask off, look into the camera, come nearer"
         self._learn(face.track_id, self._view(self._now[0], face))
         return "this face is the reference now"
@@ -80,7 +80,7 @@ class Familiar:
 
     def _watch(self, frame: Frame, face: Face, mask: Mask) -> None:
         track, now = face.track_id, frame.time_seconds
-        if not _serves(face, mask):
+        if mask.present or not serves(face.landmarks, mask):
             self._waiting.pop(track, None)
         elif (look := self._waiting.get(track)) is None:
             if now - self._kept.get(track, -np.inf) >= EVERY:
@@ -103,14 +103,8 @@ class Familiar:
             cast.people.append([])
             cast.vectors.append(np.zeros((0, len(view.identity)), np.float32))
         views = cast.people[person]
-        same = [v for v in views if np.linalg.norm(v.direction - view.direction) < VIEW]
-        views[:] = [*(v for v in views if not any(v is old for old in same)), view][-MOST_VIEWS:]
+        others = [v for v in views if np.linalg.norm(v.direction - view.direction) >= VIEW]
+        views[:] = [*others, view][-MOST_VIEWS:]
         cast.vectors[person] = np.array([v.identity for v in views])
         if seat:
             seat.match, seat.photos = Match(person, 1.0), views
-
-
-def _serves(face: Face, mask: Mask) -> bool:
-    """Bare, from the front, and large enough."""
-    bare = not mask.present and mask.belief <= BARE and (mask.alpha > 0.5).mean() <= COVERED
-    return bool(bare and direction(face.landmarks)[2] >= TURNED and scale_of(align(face.landmarks, 1)) >= SMALLEST)

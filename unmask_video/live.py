@@ -92,7 +92,6 @@ class Ladder:
 class Figures:
     """What is told of the loop."""
 
-    began: float = field(default_factory=time.monotonic)
     late: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     """Seconds from each picture's arrival until it was shown."""
     shown: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))

@@ -22,14 +22,10 @@ LARGEST = 512
 """Most pixels of a reference's crop; smaller photos keep their own size."""
 ONE_PERSON = 0.55
 """Least likeness of two photos that show one person."""
-SMALLEST = 64
-"""Least pixels of a bare face's crop that serves."""
-BARE = 0.1
-"""Most belief in a mask of a face that counts as bare."""
-COVERED = 0.003
-"""Most part of a bare face's crop that the segmenter may still call mask."""
-TURNED = 0.7
-"""Least cosine between a serving face's direction and the camera's."""
+SMALLEST, TURNED = 64, 0.7
+"""Of a bare face that serves: least pixels of its crop, and least cosine between its direction and the camera's."""
+BARE, COVERED = 0.1, 0.003
+"""Of a face that counts as bare: most belief in a mask, and most part of its crop that the segmenter may still call mask."""
 VIEW = 0.2
 """Directions that differ by less are one view."""
 STAYED, ALIKE, SOON = 0.3, 0.2, 1.0
@@ -233,11 +229,16 @@ def _look(
     landmarks, score = settle(frame, detection)
     mask = segment(frame, Face(0, landmarks, score))
     look = Look(detection.box, shot, frame.time_seconds, masked=mask.belief > BARE)
-    clear = score > 0.9 and mask.belief <= BARE and (mask.alpha > 0.5).mean() <= COVERED
-    if clear and direction(landmarks)[2] >= TURNED and scale_of(align(landmarks, 1)) >= SMALLEST:
+    if score > 0.9 and serves(landmarks, mask):
         look.view = aligned(f"the film at {frame.time_seconds:.1f} s", frame, landmarks, identity(frame, landmarks))
         look.quality = quality(look.view)
     return look
+
+
+def serves(landmarks: np.ndarray, mask: Mask) -> bool:
+    """Whether a face is bare, seen from the front, and large."""
+    bare = mask.belief <= BARE and (mask.alpha > 0.5).mean() <= COVERED
+    return bool(bare and direction(landmarks)[2] >= TURNED and scale_of(align(landmarks, 1)) >= SMALLEST)
 
 
 def quality(view: Reference) -> float:

@@ -59,7 +59,7 @@ class Source:
         self.told = ""
         """What is wrong at present; empty if nothing is."""
         self._shots = _reader(name)
-        self._waits = self._shots is not None and not _is_film(name)
+        self._waits = not _is_film(name)
         self._ready, self._newest, self._count = threading.Condition(), None, 0
         self._ended, self._stop, self._error = False, threading.Event(), None
         opened = self._shots(self._stop)
