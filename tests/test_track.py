@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from filterpy.kalman import KalmanFilter
 from world import HEIGHT, World, between, shape_at, still
 
 from unmask_video import steady, track
@@ -20,6 +21,22 @@ def test_boxes_are_matched_for_the_greatest_total() -> None:
     states = [np.array([80.0, 50, 100]), np.array([40.0, 50, 100]), np.array([900.0, 50, 100])]
     assert sorted(track.match(states, boxes)) == [(0, 2), (1, 0)], "the far ones stay alone"
     assert track.match([], boxes) == track.match(states, []) == []
+
+
+def test_the_box_filter_tells_what_filterpy_tells() -> None:
+    box, rng = np.array([100.0, 100, 200, 220]), np.random.default_rng(0)
+    ours, theirs, size = track.box_filter(box), KalmanFilter(dim_x=6, dim_z=3), track.box_state(box)[2, 0]
+    theirs.F[:3, 3:] = theirs.H[:3, :3] = np.eye(3)
+    theirs.x[:3], theirs.R, theirs.P = track.box_state(box), np.eye(3) * (0.02 * size) ** 2, np.eye(6) * (0.1 * size) ** 2
+    theirs.Q = np.diag([0.01, 0.01, 0.01, 0.02, 0.02, 0.01]) ** 2 * size**2
+    for frame in range(50):
+        ours.predict()
+        theirs.predict()
+        if frame % 3 != 1:
+            seen = track.box_state(box + 3 * frame + rng.normal(size=4))
+            ours.correct(seen)
+            theirs.update(seen)
+        assert ours.statePost == pytest.approx(theirs.x, rel=1e-9) and ours.errorCovPost == pytest.approx(theirs.P, abs=1e-6)
 
 
 def test_faces_are_found_and_followed() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -20,19 +22,32 @@ WORN, BARE = (Mask(np.ones((8, 8), np.float32), 1.0, worn) for worn in (True, Fa
 Sight = dict[int, tuple[Mask, turns.Photos]]
 
 
-def film(*frames: Sight) -> list[tuple[Frame, list[tuple[Face, Mask, turns.Photos]]]]:
-    return [(noisy("gray"), [(Face(k, points(), 1.0), *sight) for k, sight in frame.items()]) for frame in frames]
+def at(index: int, rate: int = 25) -> Frame:
+    return replace(noisy("gray"), index=index, pts=index, time_base=Fraction(1, rate))
 
 
-def anew(*frames: Sight, rests: bool = True) -> list[dict[int, bool]]:
+def film(*frames: Sight, rate: int = 25) -> list[tuple[Frame, list[tuple[Face, Mask, turns.Photos]]]]:
+    return [(at(k, rate), [(Face(t, points(), 1.0), *sight) for t, sight in frame.items()]) for k, frame in enumerate(frames)]
+
+
+def anew(*frames: Sight, rest: float = 0.095, rate: int = 25) -> list[dict[int, bool]]:
     """Of each frame: track -> whether it is painted."""
-    return [{t.face.track_id: t.anew for t in faces} for _, faces in turns.by_turns(film(*frames), rests=rests)]
+    return [{t.face.track_id: t.anew for t in faces} for _, faces in turns.by_turns(film(*frames, rate=rate), rest=rest)]
 
 
-def test_every_second_frame_rests() -> None:
-    ann = {0: (WORN, [(ANN, 1.0)])}
-    assert anew(*[ann] * 5) == [{0: True}, {0: False}] * 2 + [{0: True}]
-    assert anew(*[ann] * 3, rests=False) == [{0: True}] * 3
+@pytest.mark.parametrize(("rate", "rest", "every"), [
+    (25, 0.095, 3), (30, 0.095, 3), (15, 0.095, 2), (10, 0.095, 1), (60, 0.095, 4), (30, 0.045, 2), (25, 0.0, 1),
+])  # fmt: skip
+def test_who_was_painted_rests_for_a_while(rate: int, rest: float, every: int) -> None:
+    found = anew(*[{0: (WORN, [(ANN, 1.0)])}] * 9, rest=rest, rate=rate)
+    assert [faces[0] for faces in found] == [k % every == 0 for k in range(9)]
+
+
+def test_each_face_rests_by_itself() -> None:
+    ann, both = {0: (WORN, [(ANN, 1.0)])}, {0: (WORN, [(ANN, 1.0)]), 1: (WORN, [(BOB, 1.0)])}
+    assert anew(ann, both, both, both, both) == [
+        {0: True}, {0: False, 1: True}, {0: False, 1: False}, {0: True, 1: False}, {0: False, 1: True},
+    ]  # fmt: skip
 
 
 def test_only_masked_faces_with_photos_are_filled() -> None:
@@ -43,6 +58,16 @@ def test_who_was_not_there_or_had_other_photos_is_painted() -> None:
     ann, both = {0: (WORN, [(ANN, 1.0)])}, {0: (WORN, [(ANN, 0.5), (BOB, 0.5)])}
     assert anew(ann, {}, ann) == [{0: True}, {}, {0: True}]
     assert anew(ann, both, both, ann) == [{0: True}, {0: True}, {0: False}, {0: True}]
+
+
+def test_of_frames_that_are_done_only_what_later_ones_want_is_painted() -> None:
+    ann = {0: (WORN, [(ANN, 1.0)])}
+    for first in range(8):
+        turned = turns.by_turns(film(*[ann] * 10), rest=0.095, first=first)
+        kept = {frame.index: [turn.anew for turn in faces] for frame, faces in turned}
+        wanted = {k for k in range(10) if k >= first or (k % 3 == 0 and first - k < turns.MOST)}
+        assert kept == {k: [k % 3 == 0] if k in wanted else [] for k in range(10)}
+        assert max(k for k in (0, 3, 6, 9) if k <= first) in wanted, "the means of the first frames need it"
 
 
 # --- between --------------------------------------------------------------------------------------
@@ -60,7 +85,7 @@ def painted(
 
     done = []
     for k, each in enumerate(levels):
-        frame, hidden = noisy("gray"), np.zeros((LOOK, LOOK), np.float32)
+        frame, hidden = at(k), np.zeros((LOOK, LOOK), np.float32)
         hidden[10 : 30 + 10 * k, 10:50] = 1
         turn = turns.Turn(Face(3, points() / 4, 1.0), Mask(hidden, 1.0, True, covers), photos, each is not None)
         crop = warp.cut(frame, turn.face, LOOK)
@@ -72,12 +97,13 @@ def seen(levels: list[list[float] | None], photos: turns.Photos = [(ANN, 1.0)]) 
     return [float(patch.image.mean()) for _, ((_, _, patch),) in painted(levels, photos)]
 
 
-def test_a_frame_between_two_gets_their_mean() -> None:
+def test_frames_between_two_get_their_mean_by_time() -> None:
     assert seen([[10.0], None, [30.0], None, [20.0]]) == pytest.approx([10, 20, 30, 25, 20])
+    assert seen([[10.0], None, None, [40.0], None, [20.0]]) == pytest.approx([10, 20, 30, 40, 30, 20])
 
 
-def test_the_last_frame_gets_what_was_before() -> None:
-    assert seen([[10.0], None]) == pytest.approx([10, 10])
+def test_the_last_frames_get_what_was_before() -> None:
+    assert seen([[10.0], None, None]) == pytest.approx([10, 10, 10])
     assert seen([[10.0]]) == pytest.approx([10])
 
 

@@ -62,12 +62,12 @@ class Painting:
             look=carry(self.look) + light,
         )  # fmt: skip
 
-    def between(self, other: Painting, hidden: np.ndarray, crop_to_frame: np.ndarray) -> Painting:
-        """What a frame between two has of one photo: the mean of theirs, seen through a hole of its own."""
-        mean = lambda a, b: cv2.addWeighted(a, 0.5, b, 0.5, 0)  # noqa: E731
+    def between(self, other: Painting, share: float, hidden: np.ndarray, crop_to_frame: np.ndarray) -> Painting:
+        """What a frame between two has of one photo: a mean of theirs, seen through a hole of its own; `share` is the other's."""
+        mean = lambda a, b: cv2.addWeighted(a, 1 - share, b, share, 0)  # noqa: E731
         return replace(
             self, where=mean(self.where, other.where), gain=mean(self.gain, other.gain), rest=mean(self.rest, other.rest),
-            blur=(self.blur + other.blur) / 2, hidden=hidden, crop_to_frame=crop_to_frame,
+            blur=self.blur + (other.blur - self.blur) * share, hidden=hidden, crop_to_frame=crop_to_frame,
         )  # fmt: skip
 
     def at(self, size: int, cells: Cells = WHOLE) -> np.ndarray:

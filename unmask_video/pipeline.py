@@ -236,7 +236,7 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally, done: int = 0) ->
     found = watch.stage("steady", steady.steady(found, look_ahead=look_ahead))
     seen = watch.stage("segment", segment.segment(found, tools.segment, look_ahead=look_ahead))
     matched = watch.stage("match", tally.cast.match(seen, look_ahead=look_ahead))
-    by_turns = partial(turns.by_turns, rests=tools.rests, first=done - smooth.WARM_UP)
+    by_turns = partial(turns.by_turns, rest=tools.rest, first=done - smooth.WARM_UP)
     paint = partial(fill, tools=tools, watch=watch)
     ready = read_ahead(matched, FRAMES_AHEAD, "unmask-analyse") if look_ahead else matched
     asked = by_turns(tally.count(ready))

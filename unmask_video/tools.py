@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from unmask_video import detect, identify, inpaint, landmarks, memory, reference, segment, track, warp
+from unmask_video import detect, identify, inpaint, landmarks, memory, reference, segment, track, turns, warp
 from unmask_video.ahead import cores
 from unmask_video.face import Detection, Face, Mask, mean_face
 from unmask_video.frame import Frame
@@ -39,8 +39,8 @@ class Tools:
     fill: inpaint.Fill
     size: Callable[[Face], int]
     """Pixels of the crop in which a face is filled."""
-    rests: bool
-    """A frame may go without being painted, see `turns`: not if a network gives whole pictures, whose mean is a blur."""
+    rest: float
+    """Seconds for which a painted face rests, see `turns`: none if a network gives whole pictures, whose mean is a blur."""
     look_ahead: bool
     """Frames may wait for later ones."""
     workers: int
@@ -56,7 +56,6 @@ class Tools:
 
     @staticmethod
     def make(options: Options) -> Tools:
-        track.warm_up()
         providers = options.execution_providers
         backend = landmarks.mediapipe_backend() if options.landmarks == "mediapipe" else landmarks.onnx_backend(providers)
         network = None if options.model == "tps" else fill_network(options.model, providers)
@@ -72,7 +71,7 @@ class Tools:
             workers=BATCHED if providers[0] == "torch" and network else min(cores(), MOST_WORKERS),
             look_ahead=options.look_ahead,
             most=options.max_faces,
-            rests=network is None or "face" not in network.outputs,
+            rest=0.0 if network and "face" in network.outputs else turns.REST if options.look_ahead else turns.BLIND_REST,
         )
 
     def remembered(self, journal: Journal) -> Tools:

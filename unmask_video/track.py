@@ -1,7 +1,7 @@
 """Who is where, frame after frame, under steady ids.
 
 `follow` detects now and then, measures landmarks on every frame, and links them: a Kalman filter carries
-each box (filterpy), the Hungarian method matches boxes. A face found late is followed back to the frame
+each box, the Hungarian method matches boxes. A face found late is followed back to the frame
 after the last detection.
 """
 
@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
-from threading import Thread
-from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from unmask_video.face import Detection, Face
@@ -20,14 +18,11 @@ from unmask_video.frame import Frame
 from unmask_video.geometry import best_pairs, iou
 from unmask_video.picture import is_cut, small_grey
 
-if TYPE_CHECKING:
-    from filterpy.kalman import KalmanFilter
-
 EVERY = 12
 """Frames from one look for faces to the next: those whose number is a multiple of it, and the first of a shot."""
 IN_FULL = 5
 """Looks from one that sees small faces, too, to the next; the first of a shot is one."""
-SMALL = 1 / 24
+SMALL = 1 / 16
 """Faces below this part of the frame's longer side are looked for in full."""
 ALIVE = 0.5
 """Least score of landmarks that need nobody's word; below, the detector must see the face too."""
@@ -50,23 +45,18 @@ Measure = Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]
 Found = tuple[Frame, list[Face]]
 
 
-def warm_up() -> None:
-    """Begin to load filterpy, which takes longer than all else together; meanwhile a film can be searched."""
-    Thread(target=import_module, args=("filterpy.kalman",), daemon=True).start()
+def box_filter(box: np.ndarray) -> cv2.KalmanFilter:
+    """Constant velocity for a box's centre and size: state x, y, size and their speeds per frame.
 
-
-def box_filter(box: np.ndarray) -> KalmanFilter:
-    """Constant velocity for a box's centre and size: state x, y, size and their speeds per frame."""
-    from filterpy.kalman import KalmanFilter
-
-    kalman = KalmanFilter(dim_x=6, dim_z=3)
-    size = box_state(box)[2, 0]
-    kalman.F[:3, 3:] = np.eye(3)
-    kalman.H[:3, :3] = np.eye(3)
-    kalman.R *= (0.02 * size) ** 2
-    kalman.Q = np.diag([0.01, 0.01, 0.01, 0.02, 0.02, 0.01]) ** 2 * size**2
-    kalman.P *= (0.1 * size) ** 2
-    kalman.x[:3] = box_state(box)
+    OpenCV's is at hand; filterpy's, which tells the same, would load longer than all else together.
+    """
+    kalman, size = cv2.KalmanFilter(6, 3, 0, cv2.CV_64F), box_state(box)[2, 0]
+    kalman.transitionMatrix = np.eye(6) + np.eye(6, k=3)
+    kalman.measurementMatrix = np.eye(3, 6)
+    kalman.measurementNoiseCov = np.eye(3) * (0.02 * size) ** 2
+    kalman.processNoiseCov = np.diag([0.01, 0.01, 0.01, 0.02, 0.02, 0.01]) ** 2 * size**2
+    kalman.errorCovPost = np.eye(6) * (0.1 * size) ** 2
+    kalman.statePost = np.concatenate([box_state(box), np.zeros((3, 1))])
     return kalman
 
 
@@ -82,7 +72,7 @@ class Tracked:
     id: int
     face: Face
     """As last measured."""
-    kalman: KalmanFilter
+    kalman: cv2.KalmanFilter
     lost: int = 0
     """Frames in which neither network was sure of it."""
     unseen: int = 0
@@ -96,28 +86,28 @@ class Tracked:
 
     def is_calm(self) -> bool:
         """Nothing will be missed in a frame's time: it is known to be slow."""
-        speed, slow = np.abs(self.kalman.x[3:, 0]).max(), CALM * self.kalman.x[2, 0]
-        known = np.sqrt(self.kalman.P.diagonal()[3:].max()) < 2 * slow  # not in its first frames
+        speed, slow = np.abs(self.kalman.statePost[3:, 0]).max(), CALM * self.kalman.statePost[2, 0]
+        known = np.sqrt(self.kalman.errorCovPost.diagonal()[3:].max()) < 2 * slow  # not in its first frames
         return not self.lost and self.face.score >= CERTAIN and known and speed < slow
 
     def box(self) -> np.ndarray:
         """float64 [4]: a square where the filter expects the face."""
-        x, y, side = self.kalman.x[:3, 0]
+        x, y, side = self.kalman.statePost[:3, 0]
         return np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
 
     def predicted(self) -> np.ndarray:
         """The last landmarks, moved to where the filter expects them now."""
-        shift = self.kalman.x[:2, 0] - box_state(self.face.box)[:2, 0]
+        shift = self.kalman.statePost[:2, 0] - box_state(self.face.box)[:2, 0]
         return self.face.landmarks + [*shift, 0.0]
 
     def take(self, landmarks: np.ndarray, score: float) -> bool:
         """Believe the landmarks unless they jump; says which."""
         face = Face(self.id, landmarks, score)
-        jump = box_state(face.box)[:, 0] - self.kalman.x[:3, 0]
-        if np.abs(jump).max() > 0.5 * self.kalman.x[2, 0]:
+        jump = box_state(face.box)[:, 0] - self.kalman.statePost[:3, 0]
+        if np.abs(jump).max() > 0.5 * self.kalman.statePost[2, 0]:
             self.lost += 1
             return False
-        self.kalman.update(box_state(face.box))
+        self.kalman.correct(box_state(face.box))
         self.face = face
         if score >= ALIVE:
             self.lost = 0
@@ -179,14 +169,14 @@ class Linker:
     def seen_near(self, frame: Frame, track: Tracked) -> Detection | None:
         """What the detector sees where a track should be."""
         found = self.near(frame, track.box())
-        pairs = match([track.kalman.x[:3, 0]], [d.box for d in found])
+        pairs = match([track.kalman.statePost[:3, 0]], [d.box for d in found])
         return found[pairs[0][1]] if pairs else None
 
     def look(self, frame: Frame, faces: list[Face]) -> None:
         """Detect: confirm tracks, end unseen ones, start new ones and follow them back. Corrects `faces`."""
         found = self.found(frame)
         self.looks += 1
-        pairs = match([t.kalman.x[:3, 0] for t in self.tracks], [d.box for d in found])
+        pairs = match([t.kalman.statePost[:3, 0] for t in self.tracks], [d.box for d in found])
         matched = {i: found[j] for i, j in pairs}
         for i, track in enumerate(self.tracks):
             if i in matched:
@@ -247,7 +237,7 @@ class Linker:
                 return
             if score < ALIVE:
                 found = self.found(frame)
-                pairs = match([track.kalman.x[:3, 0]], [d.box for d in found])
+                pairs = match([track.kalman.statePost[:3, 0]], [d.box for d in found])
                 if not pairs:
                     return
                 self.confirm(frame, track, found[pairs[0][1]], [])
