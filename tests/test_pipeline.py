@@ -264,7 +264,7 @@ def test_errors_leave_nothing_behind(where: str, stands: bool, folder: Path, mon
 
     def breaks(*arguments: Any) -> Any:
         calls.append(1)
-        if len(calls) == (1 if where == "at once" else 5):
+        if len(calls) == (1 if where == "at once" else 3):
             raise Stopped("enough") if where == "in progress" else RuntimeError("enough")
         return None if where == "in progress" else tps(*arguments)
 

@@ -73,10 +73,8 @@ def test_of_frames_that_are_done_only_what_later_ones_want_is_painted() -> None:
 # --- between --------------------------------------------------------------------------------------
 
 
-def painted(
-    levels: list[list[float] | None], photos: turns.Photos, covers: float = 1.0, look_ahead: bool = True
-) -> Iterator[Filled]:
-    """Patches, where each photo is painted as one grey level in each frame; None: the face rests."""
+def items(levels: list[list[float] | None], photos: turns.Photos, covers: float = 1.0) -> list[tuple[Frame, list[turns.Painted]]]:
+    """Frames, where each photo is painted as one grey level in each; None: the face rests."""
 
     def paint(crop: warp.FaceCrop, level: float, hidden: np.ndarray) -> Painting:
         flat = np.full((LOOK, LOOK, 3), level, np.float32)
@@ -90,7 +88,14 @@ def painted(
         turn = turns.Turn(Face(3, points() / 4, 1.0), Mask(hidden, 1.0, True, covers), photos, each is not None)
         crop = warp.cut(frame, turn.face, LOOK)
         done.append((frame, [turns.Painted(turn, crop, hidden, [paint(crop, level, hidden) for level in each or []])]))
-    return turns.between(done, look_ahead=look_ahead)
+    return done
+
+
+def painted(
+    levels: list[list[float] | None], photos: turns.Photos, covers: float = 1.0, look_ahead: bool = True
+) -> Iterator[Filled]:
+    """Their patches."""
+    return turns.between(items(levels, photos, covers), look_ahead=look_ahead)
 
 
 def seen(levels: list[list[float] | None], photos: turns.Photos = [(ANN, 1.0)]) -> list[float]:  # noqa: B006
@@ -111,6 +116,12 @@ def test_without_look_ahead_a_frame_between_gets_what_was_before() -> None:
     levels: list[list[float] | None] = [[10.0], None, [30.0], None]
     found = painted(levels, [(ANN, 1.0)], look_ahead=False)
     assert [float(patch.image.mean()) for _, ((_, _, patch),) in found] == pytest.approx([10, 10, 30, 30])
+
+
+def test_after_frames_in_which_it_was_not_wanted_a_resting_face_gets_what_was_painted_before() -> None:
+    (first, painting), *rest = list(items([[10.0], None, None, [40.0]], [(ANN, 1.0)]))
+    skipped = [(first, painting), (rest[0][0], []), *rest[1:]]  # as `by_turns` gives where frames are done already
+    assert [float(p.image.mean()) for _, faces in turns.between(skipped) for _, _, p in faces] == pytest.approx([10, 30, 40])
 
 
 def test_photos_are_mixed_by_their_shares() -> None:

@@ -45,7 +45,6 @@ from unmask_video.frame import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
-QUEUE_FRAMES = 8
 Note = Callable[[Fraction, str], None]
 DROPPED = ("DYNAMIC_HDR_PLUS", "DYNAMIC_HDR_VIVID", "DOVI_METADATA", "DOVI_RPU_BUFFER")
 
@@ -103,7 +102,7 @@ class Video:
         ends, raises or is closed.
         """
         window = self._window(start_seconds, stop_seconds)
-        reader = read_ahead(self._read(*window), QUEUE_FRAMES, "unmask-decode")
+        reader = read_ahead(self._read(*window), self.info.in_hand, "unmask-decode")
         self._readers.add(reader)
         return reader
 

@@ -11,7 +11,7 @@ from unmask_video.geometry import apply, turn_upright
 from unmask_video.picture import sample, thumbnail
 from unmask_video.runtime import session
 
-LONGEST, GLANCE = 960, 448
+LONGEST, GLANCE = 960, 512
 """Frames are shrunk to this many pixels, for a quick glance to fewer; faces below about 24 px there are missed."""
 AROUND, NEAR_PX = 2.5, 192
 """Side of a box's surroundings, in its longer sides, and pixels at which they are looked at."""

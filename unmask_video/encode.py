@@ -24,7 +24,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
 from unmask_video.container import Source, to_picture
-from unmask_video.encoders import check_target, choose_encoder, encoder_options, open_encoder, rate_of, set_up, with_tags
+from unmask_video.encoders import check_target, choose_encoder, encoder_options, open_encoder, rate_of, set_up, sparing, with_tags
 from unmask_video.errors import BadOption, CannotEncode, UnmaskError
 from unmask_video.film_file import FilmFile, Wanted, origin_of
 from unmask_video.frame import Frame
@@ -32,8 +32,6 @@ from unmask_video.journal import SEGMENT, Journal, Piece, decode_times
 from unmask_video.remux import part_of, put_in_place
 
 log = logging.getLogger(__name__)
-
-QUEUE_FRAMES = 8
 
 
 class Writer:
@@ -74,11 +72,11 @@ class Writer:
         chosen = choose_encoder(encoder, suffix)
         begin = None if not start_seconds else video.first_seconds + Fraction(start_seconds)
         end = None if stop_seconds is None else video.first_seconds + Fraction(stop_seconds)
-        settings = with_tags(encoder_options(chosen, crf, preset), chosen, video.tags)
-        self._wanted = Wanted(suffix, chosen, settings, audio, begin, end)
+        settings = sparing(encoder_options(chosen, crf, preset), chosen, video.info)
+        self._wanted = Wanted(suffix, chosen, with_tags(settings, chosen, video.tags), audio, begin, end)
         self._journal = journal
         self._part = journal.folder / f"film.part{suffix}" if journal else part_of(self._target)
-        self._frames: queue.Queue[Frame | None] = queue.Queue(QUEUE_FRAMES)
+        self._frames: queue.Queue[Frame | None] = queue.Queue(video.info.in_hand)
         self._thread = threading.Thread(target=self._run, name="unmask-encode", daemon=True)
         self._error: BaseException | None = None
         self._abandoned = False

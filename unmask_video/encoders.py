@@ -53,6 +53,8 @@ SETTINGS = {
     ),
 }
 
+LARGE = 2560 * 1440
+"""Pixels from which each picture counts: libx264 would hold a gibibyte of 4K."""
 KEEPS_FIELDS = "libx264"
 """The encoder that writes interlaced films."""
 OWN_OPTIONS = {
@@ -138,6 +140,13 @@ def encoder_options(encoder: str, crf: int | None, preset: str | None) -> dict[s
         raise BadOption(f"preset cannot be {preset!r} for {encoder}; choose one of {names}")
     quality = str(setting.crf if crf is None else crf)
     return {"crf": quality, setting.preset_option: preset or setting.preset} | dict(setting.fixed)
+
+
+def sparing(options: dict[str, str], encoder: str, info: VideoInfo) -> dict[str, str]:
+    """FFmpeg's options; of very large pictures libx264 is to hold few."""
+    if encoder != "libx264" or info.width * info.height < LARGE:
+        return options
+    return options | {"x264-params": "rc-lookahead=4:sync-lookahead=0"}
 
 
 def with_tags(options: dict[str, str], encoder: str, tags: Tags) -> dict[str, str]:

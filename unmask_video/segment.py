@@ -96,7 +96,8 @@ def segment(found: Iterable[Found], one: Segment, *, look_ahead: bool = True) ->
 class Look:
     """A frame, its faces, and the masks of those that were looked at, by track."""
 
-    frame: Frame
+    frame: Frame | None
+    """None: it has gone on, and nobody will look at it again."""
     faces: list[Face]
     masks: dict[int, Mask] = field(default_factory=dict)
     glances: dict[int, np.ndarray] = field(default_factory=dict)
@@ -114,9 +115,9 @@ def decide(found: Iterable[Found], one: Segment, look_ahead: bool) -> Iterator[S
         for face in faces:
             _look([*past, *ahead], face, one)
         if len(ahead) > wait:
-            yield _decide(past, ahead, worn)
+            yield _decide(past, ahead, worn, wait)
     while ahead:
-        yield _decide(past, ahead, worn)
+        yield _decide(past, ahead, worn, wait)
 
 
 def _look(looks: list[Look], face: Face, one: Segment) -> None:
@@ -149,7 +150,7 @@ def _patience(before: np.ndarray | None, now: np.ndarray) -> int:
     return 1 if change >= HASTY else MASKED if change >= CHANGED else STILL
 
 
-def _decide(past: deque[Look], ahead: deque[Look], worn: dict[int, bool]) -> Seen:
+def _decide(past: deque[Look], ahead: deque[Look], worn: dict[int, bool], wait: int) -> Seen:
     """The oldest frame ahead, each face with the mask that its neighbours in time agree on."""
     look = ahead[0]
     decided, around, now = [], [*past, *list(ahead)[: REACH + 1]], len(past)
@@ -164,7 +165,8 @@ def _decide(past: deque[Look], ahead: deque[Look], worn: dict[int, bool]) -> See
         alpha = sum(same[k].alpha * w for k, w in weights.items()) / sum(weights.values())
         present = worn[face.track_id] and float((alpha > 0.5).mean()) >= LEAST
         decided.append((face, Mask(alpha, belief, present)))
-    past.append(ahead.popleft())
+    ahead.popleft()
+    past.append(look if wait < BARE else replace(look, frame=None))  # frames are large
     return look.frame, decided
 
 

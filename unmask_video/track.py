@@ -22,7 +22,7 @@ EVERY = 12
 """Frames from one look for faces to the next: those whose number is a multiple of it, and the first of a shot."""
 IN_FULL = 5
 """Looks from one that sees small faces, too, to the next; the first of a shot is one."""
-SMALL = 1 / 16
+SMALL = 1 / 20
 """Faces below this part of the frame's longer side are looked for in full."""
 ALIVE = 0.5
 """Least score of landmarks that need nobody's word; below, the detector must see the face too."""

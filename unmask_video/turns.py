@@ -17,7 +17,7 @@ from unmask_video.face import Face, FaceCrop, Filled, Mask, Patch, Reference
 from unmask_video.frame import Frame
 from unmask_video.painting import Painting
 
-REST, BLIND_REST = 0.095, 0.045
+REST, BLIND_REST = 0.125, 0.045
 """Seconds for which a painted face rests, and those where no later frame is known: every third and second of 30 a second."""
 MOST = 4
 """Every so manyth frame is painted at least, for those between wait in memory."""
@@ -76,6 +76,7 @@ def between(painted: Iterable[tuple[Frame, list[Painted]]], *, look_ahead: bool 
     """The patches of all faces; comes some frames late, or at once, where a frame between two gets what was before it."""
     held: deque[tuple[Frame, dict[int, Painted]]] = deque()
     before: dict[int, tuple[float, Painted]] = {}
+    lately: deque[dict[int, Painted]] = deque(maxlen=MOST)
     for item in chain(painted, [None]):
         held += [(item[0], {one.turn.face.track_id: one for one in item[1]})] if item else []
         while held:
@@ -85,7 +86,8 @@ def between(painted: Iterable[tuple[Frame, list[Painted]]], *, look_ahead: bool 
                 break
             held.popleft()
             before |= {track: (frame.time_seconds, one) for track, one in faces.items() if one.paintings}
-            before = {track: before[track] for track in faces}
+            lately.append(faces)
+            before = {track: known for track, known in before.items() if any(track in there for there in lately)}
             yield frame, [(k, one.crop, _patch(one, frame, before[k], after.get(k))) for k, one in faces.items()]
 
 
