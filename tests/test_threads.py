@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_work_within_work_is_counted_once() -> None:
 
 
 def routed(path: Path, photos: list[str], count: int = 10_000) -> list[Frame]:
-    made = tools()
+    made = replace(tools(), workers=4)
     with decode.open_video(path) as video:
         given = made.photos(photos)
         tally = Tally(path, path, made.cast(given, [], Options(unmatched="fill")))
@@ -136,7 +137,11 @@ STAGES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_that_dies_is_one_error_and_nothing_hangs(stage: str, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("many", [2, 4])
+def test_a_stage_that_dies_is_one_error_and_nothing_hangs(
+    stage: str, many: int, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr("unmask_video.tools.cores", lambda: many)
     owner, name = STAGES[stage]
     whole, calls, told = getattr(owner, name), [0], []
 

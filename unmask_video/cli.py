@@ -256,4 +256,9 @@ def main(args: list[str] | None = None) -> NoReturn:
             libc.mallopt(what, value)
     # A polite kill tidies up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(exit_code(sys.argv[1:] if args is None else args))
+    code = exit_code(sys.argv[1:] if args is None else args)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or nobody reads
+            stream.flush()
+    # All files are closed and all threads joined; to take networks and libraries down piece by piece takes a tenth of a second.
+    os._exit(code)

@@ -38,6 +38,7 @@ class Colour:
         if not 8 <= self.bits <= 16:
             raise ValueError(f"bits must be 8 to 16, got {self.bits}")
 
+    @cache  # noqa: B019 - there are a few in a film
     def to_rgb(self) -> tuple[np.ndarray, np.ndarray]:
         """Matrix float32 [3, 3] and offset float32 [3]: rgb in 0..255 = m @ (y, u, v) + offset."""
         kr, kb = KR_KB[self.matrix]
@@ -56,6 +57,7 @@ class Colour:
         zero = np.array([0.0 if self.full_range else 16.0, 128.0, 128.0]) * scale
         return m.astype(np.float32), (-m @ zero).astype(np.float32)
 
+    @cache  # noqa: B019
     def from_rgb(self) -> tuple[np.ndarray, np.ndarray]:
         """The inverse of `to_rgb`: (y, u, v) = m @ rgb + offset."""
         m, offset = (a.astype(np.float64) for a in self.to_rgb())

@@ -1,4 +1,4 @@
-"""Boxes, affine maps and pose fits; numpy only.
+"""Boxes, affine maps and pose fits; numpy only, and plain numbers where arrays would be slower than what they hold.
 
 Pixel rule, written once: the centre of the top left pixel is (0.5, 0.5), so coordinates do not
 depend on resolution and scaling a picture by s scales its coordinates by s. Maps between pixel
@@ -15,31 +15,39 @@ def apply(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
     moved = points[..., :2] @ affine[:, :2].T + affine[:, 2]
     if points.shape[-1] == 2:
         return moved
-    scale = np.sqrt(abs(np.linalg.det(affine[:, :2])))
-    return np.concatenate([moved, points[..., 2:] * scale], axis=-1)
+    return np.concatenate([moved, points[..., 2:] * scale_of(affine)], axis=-1)
 
 
 def invert(affine: np.ndarray) -> np.ndarray:
     """The inverse of an affine [2, 3]."""
-    a = np.linalg.inv(affine[:, :2])
-    return np.hstack([a, -a @ affine[:, 2:]])
+    (a, b, x), (c, d, y) = affine.tolist()
+    det = a * d - b * c
+    a, b, c, d = d / det, -b / det, -c / det, a / det
+    return np.array([[a, b, -a * x - b * y], [c, d, -c * x - d * y]])
 
 
 def scaled(affine: np.ndarray, before: np.ndarray | float, after: np.ndarray | float) -> np.ndarray:
     """diag(after) @ affine @ diag(before): the same map between scaled pictures."""
-    b, a = np.broadcast_to(before, 2), np.broadcast_to(after, 2)
-    return np.hstack([affine[:, :2] * b, affine[:, 2:]]) * a[:, None]
+    (a, b, x), (c, d, y) = affine.tolist()
+    (p, q), (u, v) = _both(before), _both(after)
+    return np.array([[a * p * u, b * q * u, x * u], [c * p * v, d * q * v, y * v]])
+
+
+def _both(factor: np.ndarray | float) -> tuple[float, float]:
+    """Of x and of y."""
+    return tuple(factor.tolist()) if isinstance(factor, np.ndarray) else (factor, factor)
 
 
 def index_map(affine: np.ndarray) -> np.ndarray:
     """The same map for pixel indices (centres at integers), as OpenCV's warps want it."""
-    shift = affine[:, :2] @ [0.5, 0.5] + affine[:, 2] - 0.5
-    return np.hstack([affine[:, :2], shift[:, None]])
+    (a, b, x), (c, d, y) = affine.tolist()
+    return np.array([[a, b, (a + b) / 2 + x - 0.5], [c, d, (c + d) / 2 + y - 0.5]])
 
 
 def scale_of(affine: np.ndarray) -> float:
     """How much longer lengths become under an affine [2, 3]."""
-    return float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+    (a, b, _), (c, d, _) = affine.tolist()
+    return abs(a * d - b * c) ** 0.5
 
 
 def fit_pose(shape: np.ndarray, seen: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -71,9 +71,9 @@ def _region(points: np.ndarray, eyes: np.ndarray, margin: float) -> np.ndarray:
     return np.hstack([axes, ((low + high) / 2 - axes @ [0.5, 0.5])[:, None]])
 
 
-def onnx_backend(providers: tuple[str, ...] = ("cpu",)) -> Measure:
-    """FaceMesh in ONNX Runtime, all faces of a frame in one batch."""
-    network = session("facemesh", providers)
+def onnx_backend(providers: tuple[str, ...] = ("cpu",), network_name: str = "facemesh") -> Measure:
+    """FaceMesh in ONNX Runtime, all faces of a frame in one batch; `facemesh_published` tells the same, but later."""
+    network = session(network_name, providers)
     name = network.get_inputs()[0].name
 
     def measure(frame: Frame, regions: list[np.ndarray]) -> list[tuple[np.ndarray, float]]:

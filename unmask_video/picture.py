@@ -77,6 +77,13 @@ def sample(frame: Frame, crop_to_frame: np.ndarray, size: int | tuple[int, int])
     return to_rgb(frame, planes)
 
 
+def luma(frame: Frame, crop_to_frame: np.ndarray, size: int) -> np.ndarray:
+    """The crop's first plane only: float32 [size, size] in 0..255, roughly as a screen shows it."""
+    to_plane = scaled(crop_to_frame, 1.0, plane_scale(frame, frame.planes[0]))
+    level = resample(frame.planes[0], to_plane, (size, size)).astype(np.float32) / 2 ** (frame.colour.bits - 8)
+    return frame.colour.shown(level)
+
+
 def to_rgb(frame: Frame, planes: list[np.ndarray]) -> np.ndarray:
     """Planes of one size, in the frame's colours, as float32 [h, w, 3] RGB."""
     matrix, offset = frame.colour.to_rgb()

@@ -42,7 +42,7 @@ from unmask_video.stopwatch import Stopwatch
 from unmask_video.tally import Tally
 from unmask_video.tools import Tools
 
-FRAMES_AHEAD = 2
+FRAMES_AHEAD = 3
 """Frames whose faces are known and wait to be painted."""
 LOOK_EVERY = 0.4
 """Least seconds from one look to the next, where a film is searched for bare faces."""
@@ -227,8 +227,9 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally, done: int = 0) ->
     """Every frame, in order, with its masked faces filled, those not that are `done`. Each line is a stage; memory is
     what they hold.
 
-    Who and what is in the frames is found out on one thread, faces are painted on several, frames come out on the caller's;
-    without look-ahead all is done on the caller's, and a frame comes out before the next is asked for.
+    Who and what is in the frames is found out on one thread, faces are painted on several, frames come out on the caller's,
+    which paints them itself where there are but two cores; without look-ahead all is done on the caller's, and a frame comes
+    out before the next is asked for.
     """
     watch, stop, look_ahead = tally.watch, Event(), tools.look_ahead
     taken = takewhile(lambda _: not stop.is_set(), frames)
@@ -240,7 +241,8 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally, done: int = 0) ->
     paint = partial(fill, tools=tools, watch=watch)
     ready = read_ahead(matched, FRAMES_AHEAD, "unmask-analyse") if look_ahead else matched
     asked = by_turns(tally.count(ready))
-    paintings = side_by_side(paint, asked, tools.workers, "unmask-paint") if look_ahead else (paint(one) for one in asked)
+    several = look_ahead and tools.workers > 2  # else threads would more often wait for each other than work
+    paintings = side_by_side(paint, asked, tools.workers, "unmask-paint") if several else (paint(one) for one in asked)
     with closing(ready), closing(paintings) as painted:
         try:
             filled = watch.stage("inpaint", turns.between(painted, look_ahead=look_ahead))

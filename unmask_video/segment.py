@@ -12,7 +12,7 @@ import numpy as np
 from unmask_video.face import OUTLINE, Face, Mask, align
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert
-from unmask_video.picture import grey, sample
+from unmask_video.picture import luma, sample
 from unmask_video.runtime import session
 
 SIZE = 192
@@ -139,7 +139,7 @@ def _look(looks: list[Look], face: Face, one: Segment) -> None:
 
 
 def _glance(frame: Frame, face: Face) -> np.ndarray:
-    return cv2.blur(grey(sample(frame, align(face.landmarks, GLANCE), GLANCE)), (3, 3))
+    return cv2.blur(luma(frame, align(face.landmarks, GLANCE), GLANCE), (3, 3))
 
 
 def _patience(before: np.ndarray | None, now: np.ndarray) -> int:
