@@ -19,7 +19,7 @@ import pytest
 from faces import Footage, frames, masked, portrait, write_footage, write_photo
 from helpers import Film, frames_25
 
-from unmask_video import Options, cli
+from unmask_video import Options, cli, live
 from unmask_video.frame import Frame
 from unmask_video.live import RUNGS, Ladder, Live
 from unmask_video.picture import bgr
@@ -177,6 +177,17 @@ def command(*words: str | Path) -> list[str]:
 def film(tmp_path: Path) -> Path:
     made = Film(size=SIZE, pts=frames_25(200), options={"crf": "20", "preset": "ultrafast"})
     return write_footage(tmp_path / "in.mp4", Footage(masked()[0], SIZE), made)
+
+
+def test_figures_are_told_minute_by_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    figures = live.Figures()
+    for number in range(150 * 10):
+        now[0] = 100 + number / 10
+        figures.add(now[0] - (0.02 if number < 700 else 0.2))
+    assert [minute["latency_median_ms"] for minute in figures.minutes] == [20.0, 200.0]
+    assert all(minute["memory_mib"] > 10 for minute in figures.minutes)
 
 
 def test_the_figures_are_told(film: Path, photo: str) -> None:

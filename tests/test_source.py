@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import streams
 from helpers import Film, frames_25, write_film
 from streams import Camera
 
@@ -70,6 +76,30 @@ def test_a_stream_that_fails_is_told_of_and_taken_up_again(wrong: str, camera: C
         assert "is lost; trying again" in came_from.told or wrong == "rubbish"
         camera.mood = "plays"
         assert len(taken(came_from, 5.0)) > 10 and came_from.told == ""
+
+
+@pytest.mark.parametrize("protocol", ["udp", "rtsp"])
+def test_a_sender_may_be_killed_and_begun_again(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "PATIENCE", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    begin = partial(subprocess.Popen, [sys.executable, streams.__file__, protocol, str(port)])
+    sender = begin()
+    try:
+        time.sleep(1.5)
+        with Source(f"{protocol}://127.0.0.1:{port}{'/x' if protocol == 'rtsp' else ''}") as came_from:
+            shots = taken(came_from, 2.0)
+            assert len(shots) > 20 and (shots[0].frame.width, shots[0].frame.height) == SIZE
+            assert float(np.median([time.monotonic() - came_from.newest(1.0).arrived for _ in range(10)])) < 0.1
+            sender.send_signal(signal.SIGKILL)
+            sender.wait()
+            assert len(taken(came_from, 4.0)) < 10 and not came_from.ended
+            assert "is lost; trying again" in came_from.told
+            sender = begin()
+            assert len(taken(came_from, 9.0)) > 20 and came_from.told == ""
+    finally:
+        sender.kill()
+        sender.wait()
 
 
 def test_a_stream_may_change_its_size(camera: Camera) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import resource
-import sys
+import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ import numpy as np
 
 from unmask_video import warp
 from unmask_video.ahead import one_thread_each
+from unmask_video.bench import peak_mib
 from unmask_video.face import Face
 from unmask_video.familiar import Familiar
 from unmask_video.frame import Frame
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 IDLE = 0.05
 """Seconds after which the outlets are looked after, if no picture comes."""
+MINUTE = 60.0
 REMEMBERED = 100_000
 """Pictures, an hour's, of which the figures are told."""
 
@@ -96,11 +98,20 @@ class Figures:
     """Seconds from each picture's arrival until it was shown."""
     shown: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     """When."""
+    minutes: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    """What was held, and how late pictures were, minute by minute: neither is to grow."""
+    due: float = math.inf
+    """When the next minute is over."""
 
     def add(self, arrived: float) -> None:
         now = time.monotonic()
         self.late.append(now - arrived)
         self.shown.append(now)
+        self.due = min(self.due, now + MINUTE)
+        if now >= self.due:
+            self.due += MINUTE
+            count = sum(when >= now - MINUTE for when in self.shown)
+            self.minutes.append(_latency(list(self.late)[-count:]) | {"memory_mib": round(memory_mib())})
 
     def fps(self, seconds: float = 2.0) -> float:
         """Pictures a second, of late."""
@@ -108,21 +119,24 @@ class Figures:
         return sum(when >= since for when in list(self.shown)[-500:]) / seconds
 
     def told(self, source: Source, ladder: Ladder) -> dict[str, object]:
-        late = np.array(self.late or [np.nan]) * 1000
         seconds = max(self.shown[-1] - self.shown[0], 1e-3) if len(self.shown) > 1 else 1.0
         return {
             "shown": len(self.shown), "dropped": source.dropped, "seconds": round(seconds, 1),
-            "fps": round((len(self.shown) - 1) / seconds, 1), "latency_median_ms": round(float(np.median(late)), 1),
-            "latency_95_ms": round(float(np.quantile(late, 0.95)), 1), "memory_mib": round(memory_mib()), "rungs": ladder.spent,
+            "fps": round((len(self.shown) - 1) / seconds, 1), **_latency(list(self.late)), "memory_mib": round(memory_mib()),
+            "rungs": ladder.spent, "minutes": list(self.minutes),
         }  # fmt: skip
+
+
+def _latency(late: list[float]) -> dict[str, float]:
+    """Of seconds, in milliseconds."""
+    ms = np.array(late or [np.nan]) * 1000
+    return {"latency_median_ms": round(float(np.median(ms)), 1), "latency_95_ms": round(float(np.quantile(ms, 0.95)), 1)}
 
 
 def memory_mib() -> float:
     """That this process holds at present; where the system does not tell, the most that it held."""
     status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text().split()[1]) * resource.getpagesize() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if status.exists() else peak_mib()
 
 
 class Outlet(Protocol):
