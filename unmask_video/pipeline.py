@@ -44,9 +44,9 @@ from unmask_video.tools import Tools
 
 FRAMES_AHEAD = 3
 """Frames whose faces are known and wait to be painted."""
-LOOK_EVERY = 0.4
-"""Least seconds from one look to the next, where a film is searched for bare faces."""
-MOST_LOOKS = 1200
+LOOK_EVERY, SELDOM = 0.4, 0.8
+"""Least seconds from one look to the next, where a film is searched for bare faces, and once there are `ENOUGH` of them."""
+ENOUGH, MOST_LOOKS = 75, 1200
 SURELY = 1.0
 """Most seconds between two looks that tell that nobody is masked; a mask of half a second would hardly be believed, either."""
 
@@ -167,7 +167,7 @@ def mine(
                 progress(Progress(went, video.info.frame_count, faces=0, filled=0, stage="search"))
 
     seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
-    every = max(LOOK_EVERY, seconds / MOST_LOOKS)
+    every = max(LOOK_EVERY, min(seconds / ENOUGH, SELDOM), seconds / MOST_LOOKS)
     with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames()) as frames:
         found = reference.mine(
             searched(), every=every, beat=track.EVERY, settle=tools.settle, detect=tools.glance, segment=is_masked,
