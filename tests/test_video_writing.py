@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import facts, write_film
+from helpers import Film, facts, frames_25, write_film
 from test_video import rewrite
 from test_video_errors import LONG, assert_one_sentence
 
@@ -209,3 +211,18 @@ def test_an_interruption_leaves_nothing_behind(
                     interrupt()
             monkeypatch.setattr(os, "fsync", interrupt)
     assert list(film.parent.iterdir()) == [film]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's switch")
+def test_nothing_is_written_that_depends_on_memory_that_nobody_wrote(tmp_path: Path) -> None:
+    """libx264's macroblock tree does with AVX-512, in pictures whose blocks do not fill its registers."""
+    write_film(tmp_path / "film.mp4", Film(size=(720, 404), pts=frames_25(60), options={"crf": "12", "preset": "ultrafast"}))
+    again = "import sys; from pathlib import Path; from unmask_video import bench; from unmask_video.options import Options;"
+    again += "bench.codec_alone(Path(sys.argv[1]), Path(sys.argv[2]), Options())"
+    found = set()
+    for garbage in (1, 3, 165):
+        target = tmp_path / f"{garbage}.mp4"
+        command = [sys.executable, "-c", again, str(tmp_path / "film.mp4"), str(target)]
+        subprocess.run(command, env=os.environ | {"MALLOC_PERTURB_": str(garbage)}, check=True)
+        found.add(target.read_bytes())
+    assert len(found) == 1

@@ -24,7 +24,16 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
 from unmask_video.container import Source, to_picture
-from unmask_video.encoders import check_target, choose_encoder, encoder_options, open_encoder, rate_of, set_up, sparing, with_tags
+from unmask_video.encoders import (
+    check_target,
+    choose_encoder,
+    encoder_options,
+    open_encoder,
+    rate_of,
+    set_up,
+    with_tags,
+    x264_options,
+)
 from unmask_video.errors import BadOption, CannotEncode, UnmaskError
 from unmask_video.film_file import FilmFile, Wanted, origin_of
 from unmask_video.frame import Frame
@@ -72,7 +81,7 @@ class Writer:
         chosen = choose_encoder(encoder, suffix)
         begin = None if not start_seconds else video.first_seconds + Fraction(start_seconds)
         end = None if stop_seconds is None else video.first_seconds + Fraction(stop_seconds)
-        settings = sparing(encoder_options(chosen, crf, preset), chosen, video.info)
+        settings = x264_options(encoder_options(chosen, crf, preset), chosen, video.info)
         self._wanted = Wanted(suffix, chosen, with_tags(settings, chosen, video.tags), audio, begin, end)
         self._journal = journal
         self._part = journal.folder / f"film.part{suffix}" if journal else part_of(self._target)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 from av.video.codeccontext import VideoCodecContext
 
 from unmask_video.container import PLANAR, Tags
@@ -55,6 +56,8 @@ SETTINGS = {
 
 LARGE = 2560 * 1440
 """Pixels from which each picture counts: libx264 would hold a gibibyte of 4K."""
+AVX_512 = 13
+"""OpenCV's CV_CPU_AVX_512F."""
 KEEPS_FIELDS = "libx264"
 """The encoder that writes interlaced films."""
 OWN_OPTIONS = {
@@ -142,11 +145,14 @@ def encoder_options(encoder: str, crf: int | None, preset: str | None) -> dict[s
     return {"crf": quality, setting.preset_option: preset or setting.preset} | dict(setting.fixed)
 
 
-def sparing(options: dict[str, str], encoder: str, info: VideoInfo) -> dict[str, str]:
-    """FFmpeg's options; of very large pictures libx264 is to hold few."""
-    if encoder != "libx264" or info.width * info.height < LARGE:
+def x264_options(options: dict[str, str], encoder: str, info: VideoInfo) -> dict[str, str]:
+    """FFmpeg's options; libx264 is to give the same film each time, and to hold few very large pictures."""
+    if encoder != "libx264":
         return options
-    return options | {"x264-params": "rc-lookahead=4:sync-lookahead=0"}
+    # With AVX-512 its macroblock tree reads memory that nobody wrote, so that a picture's last corner is another each time.
+    own = ["asm=AVX2"] if cv2.checkHardwareSupport(AVX_512) else []
+    own += ["rc-lookahead=4", "sync-lookahead=0"] if info.width * info.height >= LARGE else []
+    return options | ({"x264-params": ":".join(own)} if own else {})
 
 
 def with_tags(options: dict[str, str], encoder: str, tags: Tags) -> dict[str, str]:
