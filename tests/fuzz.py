@@ -28,6 +28,7 @@ with atheris.instrument_imports(include=["unmask_video"]):
     from unmask_video.options import Options
 
 import click  # noqa: E402
+from mutations import seeds  # noqa: E402
 
 FOLDER = Path(tempfile.mkdtemp())
 
@@ -121,9 +122,24 @@ def times(data: bytes) -> None:
 
 
 TARGETS = {f.__name__: f for f in (photo, film, journal, options, points, times)}
+SEEDED = {"photo": (".jpg", ".png"), "film": (".mp4", ".mkv", ".webm")}
+"""What is changed begins as whole files of these kinds."""
+
+
+def seeded(suffixes: tuple[str, ...]) -> str:
+    """A folder of them."""
+    folder = FOLDER / "seeds"
+    folder.mkdir()
+    for suffix, data in seeds(FOLDER).items():
+        if suffix in suffixes:
+            (folder / f"seed{suffix}").write_bytes(data)
+    return str(folder)
+
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"give one of {', '.join(TARGETS)}, then options of libFuzzer")
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[sys.argv[1]])
+    name = sys.argv[1]
+    corpus = [seeded(SEEDED[name])] if name in SEEDED else []
+    atheris.Setup([sys.argv[0], *sys.argv[2:], *corpus], TARGETS[name])
     atheris.Fuzz()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -224,6 +225,18 @@ def test_no_other_file_is_opened(folder: Path, capsys: pytest.CaptureFixture, na
         code, told = call(capsys, folder / name, folder / "out.mp4", "-r", folder / "face.png")
     assert code == 2 and not found
     ROWS.append((name, "refused, nothing else opened", told.split(" ", 2)[2][:50]))
+
+
+def test_a_pattern_in_a_name_is_a_name(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copy(folder / "face.png", folder / "img001.png")
+    pattern = folder / "img%03d.png"
+    with opened(folder / "img001.png") as found:
+        code, told = call(capsys, pattern, folder / "out.mp4", "-r", folder / "face.png")
+        assert code == 2 and "does not exist" in told
+        shutil.copy(folder / "face.png", pattern)
+        call(capsys, pattern, folder / "out.mp4", "-r", folder / "face.png")
+    assert not found
+    ROWS.append((pattern.name, "refused, no numbered picture opened", told.split(" ", 2)[2][:50]))
 
 
 # --- the sandbox --------------------------------------------------------------------------------------
