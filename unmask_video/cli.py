@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from unmask_video import __version__
+from unmask_video.batch_command import batch
 from unmask_video.display import make_display
 from unmask_video.errors import BadEnvironment, NotTheSame, UnmaskError
 from unmask_video.live_command import live
@@ -39,8 +40,8 @@ The hidden part is taken from the REFERENCE photo of the same person, or from fr
 show the face bare; with photos given, a face that matches none keeps its mask. Everything else stays:
 time stamps, sound, subtitles, rotation, colour.
 
-Four other commands go in place of IN: `live` shows the camera's picture, `bench` tells what a film costs, `doctor` what works
-here, `verify IN OUT` whether anything but faces has changed.
+Five other commands go in place of IN: `batch` does all films of a folder, `live` shows the camera's picture, `bench` tells what
+a film costs, `doctor` what works here, `verify IN OUT` whether anything but faces has changed.
 """
 
 
@@ -86,6 +87,8 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
               help="Let the film's own bare frames serve as photos, too.")
 @click.option("--face-index", type=int, multiple=True, metavar="N",
               help="Fill only the N-th person who comes into the picture, as the report numbers them; again for more.")
+@click.option("--never", multiple=True, metavar="NAME",
+              help="Somebody who is never filled, whose photo was given as --reference NAME=PHOTO; again for more.")
 @click.option("--model", default=Options.model, show_default=True, help="What fills the faces.")
 @click.option("--unmatched", type=click.Choice(UNMATCHED), default=Options.unmatched, show_default=True,
               help="What happens to a masked face that matches no reference.")
@@ -213,7 +216,9 @@ def verify(source: Path, target: Path, as_json: bool) -> None:
         raise NotTheSame(f"{target} is not {source} but for faces: {', '.join(faults)}; make it anew")
 
 
-COMMANDS: dict[str, click.Command] = {"run": run, "live": live, "bench": bench, "doctor": doctor, "verify": verify}
+COMMANDS: dict[str, click.Command] = {
+    "run": run, "batch": batch, "live": live, "bench": bench, "doctor": doctor, "verify": verify,
+}  # fmt: skip
 """Sub-commands by name; where the first word names none, `run` is meant."""
 
 

@@ -7,6 +7,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from threading import Lock
 from typing import Any
 
 import click
@@ -68,6 +70,43 @@ class Lines:
         self.marks.append((now, frame))
         click.echo(self.words(self.unwritten, fps), err=True)
         self.unwritten = None
+
+
+class Films:
+    """Many films at a time: on a terminal a bar for all and one for each at work; elsewhere a line for each that is finished."""
+
+    def __init__(self, total: int) -> None:
+        from tqdm import tqdm  # late: not needed for --help
+
+        self.make = partial(tqdm, file=sys.stderr, dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self.all, self.lock, self.done, self.total = self.make(total=total, unit=" films"), Lock(), 0, total
+        self.bars: dict[str, tuple[str, Any]] = {}
+
+    def progress(self, name: str, line: dict[str, Any]) -> None:
+        """`line` is what `--progress json` tells; any thread may call."""
+        with self.lock:
+            stage, bar = self.bars.get(name, ("", None))
+            if stage != line["stage"]:
+                if bar is not None:
+                    bar.close()
+                bar = self.make(desc=f"{line['stage']} {name}", unit=" frames", leave=False)
+                self.bars[name] = line["stage"], bar
+            bar.total = line["total"]
+            bar.update(line["frame"] - bar.n)
+
+    def finished(self, name: str, words: str) -> None:
+        with self.lock:
+            self.done += 1
+            if name in self.bars:
+                self.bars.pop(name)[1].close()
+            self.all.write(f"{self.done} of {self.total}  {name}: {words}", file=sys.stderr)
+            self.all.update()
+
+    def close(self) -> None:
+        with self.lock:
+            for _, bar in self.bars.values():
+                bar.close()
+            self.all.close()
 
 
 class Silence:

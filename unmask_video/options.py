@@ -32,6 +32,8 @@ class Options:
     face_index: tuple[int, ...] = ()
     """Only these people are filled, as the report numbers them: 1 for the first who comes in, of several the leftmost;
     after a cut they come in anew. Empty: all."""
+    never: tuple[str, ...] = ()
+    """Names of people, given with their photos, who are never filled."""
     mine_references: str = "on"
     """The film's own bare frames serve as photos, too: "on" or "off"."""
     segmenter: str = "unet"
@@ -75,6 +77,7 @@ class Options:
         _check_choice("unmatched", self.unmatched, UNMATCHED)
         _check_choice("mine_references", self.mine_references, MINE)
         _check_faces(self.face_index)
+        _check_names(self.never)
         _check_choice("segmenter", self.segmenter, SEGMENTERS)
         _check_choice("landmarks", self.landmarks, LANDMARKS)
         _check_text("encoder", self.encoder)
@@ -113,6 +116,11 @@ def _check_text(option: str, value: str) -> None:
 def _check_faces(numbers: tuple[int, ...]) -> None:
     if not isinstance(numbers, tuple) or not all(isinstance(n, int) and n >= 1 for n in numbers):
         raise BadOption(f"face_index cannot be {numbers!r}; give people by number, 1 for the first who comes in")
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
+        raise BadOption(f"never cannot be {names!r}; give people by the names that their photos were given with")
 
 
 def _check_crf(crf: int | None) -> None:

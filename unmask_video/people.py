@@ -63,6 +63,7 @@ class Cast:
         chosen: numbers of those who may be filled; empty: all.
         fill_unmatched: those who match nobody are filled from the likest person.
         stand_in: what they are filled from instead, if not None.
+        never: names of those who are not filled.
     """
 
     def __init__(
@@ -74,8 +75,9 @@ class Cast:
         chosen: tuple[int, ...] = (),
         fill_unmatched: bool = False,
         stand_in: Reference | None = None,
+        never: tuple[str, ...] = (),
     ) -> None:
-        self.people, self.identity, self.assign, self.chosen = people, identity, assign, chosen
+        self.people, self.identity, self.assign, self.chosen, self.never = people, identity, assign, chosen, never
         self.vectors = [np.array([r.identity for r in p]) for p in people]
         self.fill_unmatched, self.stand_in = fill_unmatched, stand_in
         self.seats: dict[int, Seat] = {}
@@ -124,14 +126,17 @@ class Cast:
         for seat, look, match in zip(new, looks, self.assign(looks, [self.vectors[p] for p in free]), strict=True):
             person = None if match.person is None else free[match.person]
             seat.match, seat.why = Match(person, match.likeness, match.why), match.why or seat.why
-            if person is not None:
+            if person is not None and self.people[person][0].person in self.never:
+                seat.photos, seat.why = [], "never"
+            elif person is not None:
                 seat.photos = self.people[person]
             elif seat.photos:
                 continue
             elif self.stand_in:
                 seat.photos = [self.stand_in]
             elif self.fill_unmatched and self.people:
-                seat.photos = max(self.people, key=lambda person: max(r.identity @ look for r in person))  # noqa: B023
+                likest = max(self.people, key=lambda person: max(r.identity @ look for r in person))  # noqa: B023
+                seat.photos, seat.why = ([], "never") if likest[0].person in self.never else (likest, seat.why)
 
     def _photos(self, seat: Seat, face: Face) -> Photos:
         """The person's photo of nearest pose; the one in use stays unless another is clearly nearer."""

@@ -82,6 +82,7 @@ def unmask(
         tools = Tools.make(options)
         writer(video, target, options)  # which checks its options, and writes nothing yet
         given = tools.photos(photos)
+        check_names(given, options)
         journal = kept.enter_context(Journal(target, facts(source, given, options))) if options.resume else None
         return unmasked(video, target, tools, given, options, journal, progress, began)
 
@@ -118,6 +119,14 @@ def unmasked(
     tally.damaged = len(video.damage.found)
     tally.warnings = [*video.damage.told(source), *tally.invented(), *tools.crowds, *video.warnings, *out.warnings]
     return tally.report(video.busy_seconds + out.busy_seconds)
+
+
+def check_names(given: list[Views], options: Options) -> None:
+    """Raises BadOption where somebody is never to be filled of whom there is no photo, and who would not be known."""
+    names = {photo.person for views in given for photo in views if photo.person}
+    if unknown := [name for name in options.never if name not in names]:
+        listed = ", ".join(sorted(names)) or "nobody"
+        raise BadOption(f"never cannot be {unknown[0]!r}: the photos show {listed}; give --reference {unknown[0]}=PHOTO, too")
 
 
 def limits(options: Options) -> Limits:

@@ -10,6 +10,7 @@ REASONS = {
     "no_match": "matches no reference (allow it with --unmatched fill)",
     "ambiguous": "matches two references alike (name one person's photos alike: --reference NAME=PHOTO)",
     "not_chosen": "not asked for by --face-index",
+    "never": "is never to be filled, by --never",
 }
 """Why a face stays masked: code and words."""
 MOST_LISTED = 12
@@ -53,6 +54,10 @@ class Person:
     """Of the upper face and the likest reference's, at most 1."""
     reason: str
     """Why the mask stayed, a key of `REASONS`; empty if it did not."""
+    first: float = 0.0
+    """When this person came into the picture, in seconds of the film's own time."""
+    last: float = 0.0
+    """When this person was last seen."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class Tally:
     seen: dict[int, int] = field(default_factory=dict)
     masked: dict[int, int] = field(default_factory=dict)
     filled: dict[int, int] = field(default_factory=dict)
+    spans: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """When each track was seen first and last."""
     warnings: list[str] = field(default_factory=list)
     first_seconds: float = 0.0
     painted: bool = False
@@ -36,6 +38,8 @@ class Tally:
     def count(self, matched: Iterable[Matched]) -> Iterator[Matched]:
         for frame, faces in matched:
             for face, mask, photos in faces:
+                first, _ = self.spans.get(face.track_id, (frame.time_seconds, 0.0))
+                self.spans[face.track_id] = first, frame.time_seconds
                 for table, true in (
                     (self.seen, True), (self.masked, mask.present), (self.filled, mask.present and len(photos) > 0)
                 ):  # fmt: skip
@@ -60,13 +64,15 @@ class Tally:
         known = seat.match is not None and seat.match.person is not None
         return Person(
             index=seat.number,
-            name=next((photo.person for photo in seat.photos if known and photo.person), ""),
+            name=next((photo.person for photo in self.cast.people[seat.match.person] if photo.person), "") if known else "",
             frames=self.seen[track_id],
             masked=masked,
             filled=filled,
             reference=seat.photo.name if seat.photo and filled else None,
             likeness=seat.match.likeness if seat.match else 0.0,
             reason=seat.why if filled < masked else "",
+            first=self.spans[track_id][0],
+            last=self.spans[track_id][1],
         )
 
     def invented(self) -> list[str]:

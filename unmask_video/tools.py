@@ -125,5 +125,6 @@ class Tools:
         return Cast(
             reference.join(given, mined) if given else mined, identity=self.identity,
             assign=partial(identify.assign, least=least), chosen=options.face_index, fill_unmatched=options.unmatched == "fill",
+            never=options.never,
             stand_in=None if given or options.model == "tps" else mean_face(),
         )  # fmt: skip

@@ -1,0 +1,88 @@
+"""A folder that says who is who: a folder for each person, with photos and a `person.toml`.
+
+    cast/anna/1.jpg         photos that show her bare face; `unmask-video` takes PHOTO#2 for the second face, here there is one
+    cast/anna/person.toml   name = "Anna"
+                            consent = "yes"      # or "no", "unknown"
+                            faces = "fill"       # or "keep": her mask stays
+
+Without a `person.toml` the folder's name is the person's. Who does not consent is never filled.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from unmask_video.errors import BadOption
+
+PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
+CONSENT = ("yes", "no", "unknown")
+FACES = ("fill", "keep")
+FILE = "person.toml"
+
+
+@dataclass(frozen=True)
+class Person:
+    """One folder of a cast."""
+
+    name: str
+    consent: str
+    """One of `CONSENT`."""
+    faces: str
+    """One of `FACES`."""
+    photos: tuple[Path, ...]
+
+    @property
+    def may_be_filled(self) -> bool:
+        return self.consent != "no" and self.faces == "fill"
+
+
+def load(folder: Path) -> list[Person]:
+    """The people of a cast, by name; folders without photos are left out.
+
+    Raises BadOption where the folder is none, or says what cannot be.
+    """
+    if not folder.is_dir():
+        raise BadOption(f"the cast {folder} is not a folder; give one that holds a folder of photos for each person")
+    people = [_person(one) for one in sorted(folder.iterdir()) if one.is_dir() and not one.name.startswith(".")]
+    people = [person for person in people if person.photos]
+    for name in {person.name for person in people}:
+        if len(same := [person for person in people if person.name == name]) > 1:
+            folders = " and ".join(str(person.photos[0].parent) for person in same)
+            raise BadOption(f"{folders} are both called {name!r}; put the photos of one person into one folder")
+    if not people:
+        raise BadOption(f"the cast {folder} holds no photos; put a folder of photos for each person there")
+    return sorted(people, key=lambda person: person.name)
+
+
+def _person(folder: Path) -> Person:
+    told = _told(folder / FILE)
+    name = told.get("name", folder.name)
+    if not isinstance(name, str) or not name or any(mark in name for mark in "/\\=#") or not name.isprintable():
+        raise BadOption(f"the name in {folder / FILE} cannot be {name!r}; use letters, digits and blanks")
+    photos = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTOS and path.is_file()))
+    consent, faces = _choice(folder, told, "consent", CONSENT, "unknown"), _choice(folder, told, "faces", FACES, "fill")
+    return Person(name, consent, faces, photos)
+
+
+def _told(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadOption(f"{path} cannot be read ({' '.join(str(error).split())}); mend or delete it") from None
+
+
+def _choice(folder: Path, told: dict[str, object], key: str, allowed: tuple[str, ...], default: str) -> str:
+    value = told.get(key, default)
+    if value not in allowed:
+        raise BadOption(f"{key} in {folder / FILE} cannot be {value!r}; choose one of {', '.join(allowed)}")
+    return str(value)
+
+
+def words(people: list[Person]) -> list[str]:
+    """The people as options of `unmask-video`."""
+    given = [f"--reference={person.name}={photo.resolve()}" for person in people for photo in person.photos]
+    return given + [f"--never={person.name}" for person in people if not person.may_be_filled]
