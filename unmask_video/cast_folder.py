@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from unmask_video.errors import BadOption
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 CONSENT = ("yes", "no", "unknown")
 FACES = ("fill", "keep")
-FILE = "person.toml"
+FILE, MASKED = "person.toml", "masked"
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,7 @@ def load(folder: Path) -> list[Person]:
     """
     if not folder.is_dir():
         raise BadOption(f"the cast {folder} is not a folder; give one that holds a folder of photos for each person")
-    people = [_person(one) for one in sorted(folder.iterdir()) if one.is_dir() and not one.name.startswith(".")]
-    people = [person for person in people if person.photos]
+    people = [person for place in _folders(folder) if (person := _person(place)).photos]
     for name in {person.name for person in people}:
         if len(same := [person for person in people if person.name == name]) > 1:
             folders = " and ".join(str(person.photos[0].parent) for person in same)
@@ -54,6 +57,15 @@ def load(folder: Path) -> list[Person]:
     if not people:
         raise BadOption(f"the cast {folder} holds no photos; put a folder of photos for each person there")
     return sorted(people, key=lambda person: person.name)
+
+
+def has_photos(cast: Path) -> bool:
+    """Whether anybody is in it yet."""
+    return any(_person(place).photos for place in _folders(cast))
+
+
+def _folders(cast: Path) -> list[Path]:
+    return [one for one in sorted(cast.iterdir()) if one.is_dir() and not one.name.startswith(".")]
 
 
 def _person(folder: Path) -> Person:
@@ -80,6 +92,26 @@ def _choice(folder: Path, told: dict[str, object], key: str, allowed: tuple[str,
     if value not in allowed:
         raise BadOption(f"{key} in {folder / FILE} cannot be {value!r}; choose one of {', '.join(allowed)}")
     return str(value)
+
+
+def write(folder: Path, name: str, views: list[np.ndarray], masked: list[np.ndarray]) -> Path:
+    """A new person's folder, with photos uint8 [h, w, 3] RGB, and for people to see what the person looks like masked.
+
+    Nothing that is there is touched; a known person's folder gets what is new.
+    """
+    place = next((place for place in _folders(folder) if _person(place).name == name), folder / name)
+    place.mkdir(parents=True, exist_ok=True)
+    if not (place / FILE).exists():
+        told = [f'name = "{name}"', 'consent = "unknown"  # or "yes", "no": who does not consent is never filled']
+        (place / FILE).write_text("\n".join([*told, 'faces = "fill"  # or "keep"', ""]), "utf-8")
+    for kind, pictures in ((place, views), (place / MASKED, masked)):
+        for picture in pictures:
+            data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+            kind.mkdir(exist_ok=True)
+            path = kind / f"film-{sha256(data).hexdigest()[:8]}.jpg"
+            if not path.exists():
+                path.write_bytes(data)
+    return place
 
 
 def words(people: list[Person]) -> list[str]:

@@ -27,6 +27,7 @@ from unmask_video.errors import BadEnvironment, NotTheSame, UnmaskError
 from unmask_video.live_command import live
 from unmask_video.options import LANDMARKS, MINE, SEGMENTERS, UNMATCHED, Options
 from unmask_video.report import Report
+from unmask_video.scan_command import scan
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,9 @@ The hidden part is taken from the REFERENCE photo of the same person, or from fr
 show the face bare; with photos given, a face that matches none keeps its mask. Everything else stays:
 time stamps, sound, subtitles, rotation, colour.
 
-Five other commands go in place of IN: `batch` does all films of a folder, `live` shows the camera's picture, `bench` tells what
-a film costs, `doctor` what works here, `verify IN OUT` whether anything but faces has changed.
+Six other commands go in place of IN: `scan` finds who is in a folder of films, `batch` does them all, `live` shows the
+camera's picture, `bench` tells what a film costs, `doctor` what works here, `verify IN OUT` whether anything but faces has
+changed.
 """
 
 
@@ -217,7 +219,7 @@ def verify(source: Path, target: Path, as_json: bool) -> None:
 
 
 COMMANDS: dict[str, click.Command] = {
-    "run": run, "batch": batch, "live": live, "bench": bench, "doctor": doctor, "verify": verify,
+    "run": run, "scan": scan, "batch": batch, "live": live, "bench": bench, "doctor": doctor, "verify": verify,
 }  # fmt: skip
 """Sub-commands by name; where the first word names none, `run` is meant."""
 

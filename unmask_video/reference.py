@@ -204,7 +204,7 @@ def mine(
         with watch.on("search") if watch else nullcontext():
             return [_look(*at, found, settle, segment, identity) for found in detect(at[0])]
 
-    with closing(side_by_side(looks, _due(frames, every, beat), workers, "unmask-search")) as seen:
+    with closing(side_by_side(looks, due(frames, every, beat), workers, "unmask-search")) as seen:
         for now in seen:
             _keep(people, before, earlier, now)
             earlier, before = before, now
@@ -212,14 +212,14 @@ def mine(
     return [_best(looks) for looks in people]
 
 
-def _due(frames: Iterable[Frame], every: float, beat: int) -> Iterator[tuple[Frame, int]]:
+def due(frames: Iterable[Frame], every: float, beat: int = 1) -> Iterator[tuple[Frame, int]]:
     """The frames that are looked at, and in which shot they are."""
-    due, shot, small = -np.inf, 0, None
+    next_time, shot, small = -np.inf, 0, None
     for frame in frames:
         last, small = small, small_grey(frame)
         shot += last is not None and is_cut(last, small)
-        if frame.time_seconds >= due and (frame.index % beat == 0 or frame.time_seconds >= due + every):
-            due = frame.time_seconds + every
+        if frame.time_seconds >= next_time and (frame.index % beat == 0 or frame.time_seconds >= next_time + every):
+            next_time = frame.time_seconds + every
             yield frame, shot
 
 
@@ -260,11 +260,11 @@ def _keep(people: list[list[Look]], looks: list[Look], earlier: list[Look], late
     What was just before or will soon be masked is not kept: there may be a hand or half a mask in it.
     """
     for look in looks:
-        same = next((e.person for e in earlier if e.person and _stays(e, look)), None)
+        same = next((e.person for e in earlier if e.person and stays(e, look)), None)
         taken = any(same is other.person for other in looks)
         look.person = None if taken or (look.view and same and _alike(same, look) < ALIKE) else same
     for look in looks:
-        if look.view is None or any(other.masked and _stays(look, other) for other in earlier + later):
+        if look.view is None or any(other.masked and stays(look, other) for other in earlier + later):
             continue
         if look.person is None:
             free = [p for p in people if not any(p is other.person for other in looks)]
@@ -275,7 +275,7 @@ def _keep(people: list[list[Look]], looks: list[Look], earlier: list[Look], late
         _add(look.person, look)
 
 
-def _stays(one: Look, other: Look) -> bool:
+def stays(one: Look, other: Look) -> bool:
     """True if two looks in a row are at one place of one shot."""
     near = one.shot == other.shot and abs(one.time - other.time) <= SOON
     return near and float(iou(one.box[None], other.box[None])[0, 0]) > STAYED
