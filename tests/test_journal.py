@@ -154,6 +154,21 @@ def test_kills_at_any_moment_cost_a_piece_at_most(folder: Path) -> None:
     assert left(folder) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_sentence_where_a_piece_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a file still holds in memory is written when it is closed, and finds no room a second time."""
+    begin = journal.Piece.__init__
+
+    def on_full(self: journal.Piece, *given: object) -> None:
+        begin(self, *given)
+        self.data.close()
+        self.data = open("/dev/full", "wb")
+
+    monkeypatch.setattr(journal.Piece, "__init__", on_full)
+    with pytest.raises(CannotEncode, match="No space left"):
+        run(folder)
+
+
 def test_a_failing_encoder_and_a_full_disk_lose_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encode_one, seen = encode.to_picture, []
 

@@ -249,8 +249,8 @@ class Piece:
             self.told[name].append(value)
 
     def drop(self) -> None:
-        """It will not be finished."""
-        self.data.close()
+        with suppress(OSError):  # it will not be finished, and its last bytes may find no room
+            self.data.close()
 
     def close(self) -> None:
         self.data.flush()
