@@ -155,17 +155,14 @@ def test_kills_at_any_moment_cost_a_piece_at_most(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_is_one_sentence_where_a_piece_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a file still holds in memory is written when it is closed, and finds no room a second time."""
-    begin = journal.Piece.__init__
+def test_what_finds_no_room_when_a_piece_is_given_up_hides_no_other_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(self: journal.Piece, **_: Any) -> None:
+        self.data = open("/dev/full", "wb")  # noqa: SIM115
+        self.data.write(b"held in memory until the file is closed")
+        raise CannotEncode("enough")
 
-    def on_full(self: journal.Piece, *given: object) -> None:
-        begin(self, *given)
-        self.data.close()
-        self.data = open("/dev/full", "wb")
-
-    monkeypatch.setattr(journal.Piece, "__init__", on_full)
-    with pytest.raises(CannotEncode, match="No space left"):
+    monkeypatch.setattr(journal.Piece, "add", breaks)
+    with pytest.raises(CannotEncode, match="enough"):
         run(folder)
 
 
