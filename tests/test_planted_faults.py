@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -73,3 +74,17 @@ def test_verify_finds_changed_pixels(spot: str, tmp_path: Path) -> None:
 def test_verify_passes_what_is_the_same(tmp_path: Path) -> None:
     old, new = (make(tmp_path / f"{name}.mp4", VERIFIED) for name in ("old", "new"))
     assert {f.verdict for f in verify(old, new)} == {"same"}
+
+
+def test_a_tracks_own_time_of_creation_is_noted_where_the_container_has_one_for_all(tmp_path: Path) -> None:
+    """As phones write it: the tracks are begun and ended a little later than the film."""
+    film = replace(VERIFIED, metadata={"creation_time": "2020-07-20T13:06:54Z"})
+    old, new = (make(tmp_path / f"{name}.mp4", film) for name in ("old", "new"))
+    data = bytearray(old.read_bytes())
+    for at in (match.start() for match in re.finditer(b"mdhd", bytes(data))):  # version and flags, then the time of creation
+        data[at + 11] ^= 1
+    old.write_bytes(data)
+    found = {f.what: f for f in verify(old, new)}
+    assert found["tags"].verdict == "same" and found["the film's tags"].verdict == "noted"
+    assert found["audio (aac, eng)"].verdict == "noted" and "time is that of the whole" in found["audio (aac, eng)"].told
+    assert not [f for f in found.values() if f.verdict == "FAULT"]

@@ -75,7 +75,8 @@ def verify(
         shift = seen.shift
         return [
             *_shape(before, after), *seen.findings(old, new), *_tracks(old, new, source, target, shift),
-            _tags("tags", old.tags, new.tags), _tags("the film's tags", old.film_tags, new.film_tags), _chapters(old, new, shift),
+            _tags("tags", old.tags, new.tags), _tags("the film's tags", old.film_tags, new.film_tags, target.suffix.lower()),
+            _chapters(old, new, shift),
         ]  # fmt: skip
 
 
@@ -258,7 +259,7 @@ def _track(old: Track, new: Track, shift: Fraction, source: str, target: str) ->
     limit = Fraction(1, 1000) if early else SOUND_STEP
     if most > limit:
         return Finding(old.name, "FAULT", f"moved by up to {float(most):.6f} s")
-    tags, chosen = _tags(old.name, old.tags, new.tags), old.disposition == new.disposition
+    tags, chosen = _tags(old.name, old.tags, new.tags, target), old.disposition == new.disposition
     if tags.verdict == "FAULT":
         return tags
     # MP4 has a default track of each kind, always, and others know none.
@@ -267,13 +268,16 @@ def _track(old: Track, new: Track, shift: Fraction, source: str, target: str) ->
     told = f"{len(new.hashes)} packets" + ("" if chosen else f", chosen by players as {target} has it")
     told += f", {gone} of the run-in before 0 left out" if gone else ""
     told += f", rounded by up to {float(most):.6f} s" if most else ""
-    return Finding(old.name, "noted" if gone or most or not chosen else "same", told)
+    told += f", {tags.told}" if tags.verdict == "noted" else ""
+    return Finding(old.name, "noted" if gone or most or not chosen or tags.verdict == "noted" else "same", told)
 
 
-def _tags(what: str, old: dict[str, str], new: dict[str, str]) -> Finding:
-    """All that were said; a container may add its own."""
+def _tags(what: str, old: dict[str, str], new: dict[str, str], track_in: str = "") -> Finding:
+    """All that were said; a container may add its own. libav gives the tracks of MP4 the whole's time of creation."""
     have = {key.lower(): value for key, value in new.items()}
     lost = [key for key, value in old.items() if have.get(key.lower()) != value and (key, value) not in SILENT]
+    if lost == ["creation_time"] and track_in in QUICKTIME:
+        return Finding(what, "noted", "creation_time is that of the whole")
     return Finding(what, "FAULT" if lost else "same", f"lost: {', '.join(lost)}" if lost else f"{len(old)}")
 
 
