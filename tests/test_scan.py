@@ -96,6 +96,26 @@ def test_a_cast_is_written_named_and_used(tmp_path: Path, capsys: pytest.Capture
     assert "Anna" in (tmp_path / "out/report.html").read_text()
 
 
+def test_who_was_only_seen_masked_is_found_again_and_what_was_written_stays(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_footage(tmp_path / "in/worn.mp4", Footage(masked()[0]), FILM)
+    words = ["scan", str(tmp_path / "in"), "--cast", str(tmp_path / "cast")]
+    folders = lambda: sorted(path.name for path in (tmp_path / "cast").iterdir() if path.is_dir())  # noqa: E731
+    assert cli.exit_code(words) == 0 and folders() == ["person 1"]
+    assert cli.exit_code(words) == 0 and folders() == ["person 1"], "not a second time"
+    told = tmp_path / "cast/person 1/person.toml"
+    told.write_text(told.read_text().replace("unknown", "no"))
+    assert cli.exit_code(words) == 0 and folders() == ["person 1", "person 2"] and "no" in told.read_text()
+
+
+def test_a_long_film_is_looked_at_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_footage(tmp_path / "bare.mp4", Footage(portrait()), FILM)
+    monkeypatch.setattr(scan, "MOST_LOOKS", 3)
+    monkeypatch.setattr(scan, "KEPT", 2)
+    (bare,) = scan.stretches(path, "bare", tools())
+    assert bare.looks == 3 and len(bare.views) == 2
+
+
 def test_nothing_to_scan_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.exit_code(["scan", str(tmp_path), "--cast", str(tmp_path / "cast")]) == 2
     assert "no film below" in capsys.readouterr().err and not (tmp_path / "cast").exists()

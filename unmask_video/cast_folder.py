@@ -10,6 +10,7 @@ Without a `person.toml` the folder's name is the person's. Who does not consent 
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from dataclasses import dataclass
 from hashlib import sha256
@@ -94,6 +95,21 @@ def _choice(folder: Path, told: dict[str, object], key: str, allowed: tuple[str,
     return str(value)
 
 
+def forget_unknown(cast: Path) -> None:
+    """Delete the folders of those whom an earlier scan saw only masked, as it wrote them: they are found again."""
+    for place in _folders(cast):
+        inside = {path.relative_to(place).as_posix() for path in place.rglob("*")}
+        ours = all(one in (FILE, MASKED) or (one.startswith(f"{MASKED}/film-") and one.endswith(".jpg")) for one in inside)
+        if ours and FILE in inside and (place / FILE).read_text("utf-8", "replace") == _unnamed(place.name):
+            shutil.rmtree(place)
+
+
+def _unnamed(name: str) -> str:
+    """What a new `person.toml` says."""
+    told = [f'name = "{name}"', 'consent = "unknown"  # or "yes", "no": who does not consent is never filled']
+    return "\n".join([*told, 'faces = "fill"  # or "keep"', ""])
+
+
 def write(folder: Path, name: str, views: list[np.ndarray], masked: list[np.ndarray]) -> Path:
     """A new person's folder, with photos uint8 [h, w, 3] RGB, and for people to see what the person looks like masked.
 
@@ -102,8 +118,7 @@ def write(folder: Path, name: str, views: list[np.ndarray], masked: list[np.ndar
     place = next((place for place in _folders(folder) if _person(place).name == name), folder / name)
     place.mkdir(parents=True, exist_ok=True)
     if not (place / FILE).exists():
-        told = [f'name = "{name}"', 'consent = "unknown"  # or "yes", "no": who does not consent is never filled']
-        (place / FILE).write_text("\n".join([*told, 'faces = "fill"  # or "keep"', ""]), "utf-8")
+        (place / FILE).write_text(_unnamed(name), "utf-8")
     for kind, pictures in ((place, views), (place / MASKED, masked)):
         for picture in pictures:
             data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()

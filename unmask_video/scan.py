@@ -29,8 +29,10 @@ CLEAR = 0.1
 """Least likeness of a face to a stretch at its place that it goes on with; blurred faces are like nobody."""
 FEWEST = 2
 """Looks of a stretch that counts."""
-VIEWS = 4
-"""Best bare views of a person that are kept."""
+KEPT, VIEWS = 12, 4
+"""Best bare views of a stretch, and of a person, that are kept."""
+MOST_LOOKS = 2400
+"""At a film: long ones are looked at less often."""
 
 
 @dataclass(eq=False)
@@ -64,6 +66,8 @@ def stretches(path: Path, name: str, tools: Tools, *, every: float = EVERY) -> l
         return (*at, [look for found in tools.detect(at[0]) if (look := _look(tools, at[0], found))])
 
     with one_thread_each(), decode.open_video(path) as video, closing(video.frames()) as frames:
+        seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
+        every = max(every, seconds / MOST_LOOKS)
         with closing(side_by_side(looks, due(frames, every), tools.workers, "unmask-scan")) as seen:
             for frame, shot, faces in seen:
                 ended += [one for one in going if one.shot != shot or frame.time_seconds - one.end > GONE * every]
@@ -97,7 +101,7 @@ def _go_on(
         one.box, one.end, one.total = found.box, now, one.total + view.identity
         one.looks, one.masked = one.looks + 1, one.masked + masked
         if serves:
-            one.views.append((reference.quality(view), view))
+            one.views = sorted([*one.views, (reference.quality(view), view)], key=lambda pair: -pair[0])[:KEPT]
         if len(one.pictures) < VIEWS:
             one.pictures.append(cv2.resize(view.image, (96, 96), interpolation=cv2.INTER_AREA))
 

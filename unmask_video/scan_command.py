@@ -19,7 +19,7 @@ HELP = """Find out who is in the films below the folder IN, and write a cast: a 
 
 The best bare views of each become photos; who is only seen masked gets a folder without any, to put one there. Then look at
 index.html in the cast, move photos that are in the wrong folder, and write names and consent into each person.toml. Photos
-that are in the cast beforehand say who is who; nothing there is changed or deleted.
+that are in the cast beforehand say who is who; no photo and no person.toml that you wrote is changed or deleted.
 """
 
 
@@ -49,6 +49,7 @@ def scan(folder: Path, *, cast: Path, every: float) -> None:
             show.finished(job.name, str(error))
         found += seen
     show.close()
+    cast_folder.forget_unknown(cast)
     groups = films.together(found, known)
     names = [person.name for person in people] + new_names(cast, len(groups) - len(people))
     rows = []
