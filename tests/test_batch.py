@@ -66,9 +66,30 @@ def test_each_file_is_accounted_for_and_the_same_command_goes_on(event: Path, ca
 
 def test_who_does_not_consent_is_never_filled(event: Path) -> None:
     (event / "cast/1/person.toml").write_text('name = "Anna"\nconsent = "no"\n')
-    assert call(event, "--no-verify", "--", "--unmatched", "fill") == 3
-    report = told(event / "out")["evening/party.mp4"]["report"]
-    assert (report["masked"], report["filled"], report["kept"]) == (8, 0, {"never": 8})
+    assert call(event, "--", "--unmatched", "fill") == 3
+    assert "nobody who may be filled" in told(event / "out")["evening/party.mp4"]["why"]
+    assert (event / "out/evening/party.mp4").read_bytes() == (event / "in/evening/party.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("unmatched", ["keep", "fill"])
+def test_who_is_never_to_be_filled_is_known_and_left(unmatched: str, event: Path) -> None:
+    report = unmask(
+        event / "in/evening/party.mp4", event / "out.mp4", reference=f"Anna={event / 'cast/1/face.png'}",
+        options=Options(never=("Anna",), unmatched=unmatched),
+    )  # fmt: skip
+    assert (report.masked, report.filled, report.kept, report.people[0].name) == (8, 0, {"never": 8}, "Anna")
+
+
+def test_a_film_is_given_those_whom_the_scan_saw_there_and_all_who_are_never_filled(event: Path) -> None:
+    for name, told_of in (("Bob", ""), ("Cleo", 'consent = "no"')):
+        shutil.copytree(event / "cast/1", event / "cast" / name)
+        (event / f"cast/{name}/person.toml").write_text(told_of)
+    cast_folder.write_seen(event / "cast", {"a.mp4": ["1"], "b.mp4": []})
+    people = cast_folder.load(event / "cast")
+    here = {film: [p.name for p in cast_folder.in_film(people, event / "cast", film)] for film in ("a.mp4", "b.mp4", "c.mp4")}
+    assert here == {"a.mp4": ["Anna", "Cleo"], "b.mp4": ["Cleo"], "c.mp4": ["Anna", "Bob", "Cleo"]}
+    (event / "cast" / cast_folder.SEEN).write_text("[1")
+    assert cast_folder.in_film(people, event / "cast", "a.mp4") == people
 
 
 def test_nobody_can_be_named_without_a_photo(event: Path) -> None:

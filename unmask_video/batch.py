@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from unmask_video import __version__
+from unmask_video import __version__, decode
 from unmask_video.ahead import cores
 from unmask_video.encoders import MUXERS
-from unmask_video.errors import BadOption
+from unmask_video.errors import BadOption, UnmaskError
 from unmask_video.journal import write_whole
+from unmask_video.remux import copy_whole
 
 READ = (*MUXERS, ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv", ".mxf")
 """Endings of what is taken for a film; what cannot be written goes into .mkv."""
@@ -45,6 +46,8 @@ class Job:
     """Its path within the folder."""
     source: Path
     target: Path
+    words: tuple[str, ...] | None = ()
+    """Options of its own; None: nobody in it may be filled, and it is copied."""
 
 
 @dataclass
@@ -185,6 +188,8 @@ class Batch:
         if job.target.exists() and not self.overwrite:
             outcome.state, outcome.why = "there", ""
             return outcome
+        if job.words is None:
+            return self._copy(job, outcome)
         began, code = time.monotonic(), FAILED
         while (code == FAILED or code < 0) and outcome.tries <= self.retry and not self._stop.is_set():
             outcome.tries += 1
@@ -192,6 +197,16 @@ class Batch:
         if self.verify and outcome.state in ("done", "partly"):
             self._verify(job, outcome)
         outcome.seconds = round(time.monotonic() - began, 2)
+        return outcome
+
+    def _copy(self, job: Job, outcome: Outcome) -> Outcome:
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            decode.open_video(job.source).close()  # or what is no film would count as done
+            copy_whole(job.source, job.target)
+            outcome.state, outcome.why = "done", "shows nobody who may be filled, so it was copied"
+        except (OSError, UnmaskError) as error:
+            outcome.state, outcome.why = "failed", str(error)
         return outcome
 
     def _unmask(self, job: Job, outcome: Outcome) -> int:
@@ -213,12 +228,12 @@ class Batch:
                 self.progress(job.name, said)
 
         again = ["--overwrite"] if self.overwrite else []
-        code, _ = self._call([str(job.source), str(job.target), *self.words, *again, "--progress", "json"], told)
+        code, _ = self._call([str(job.source), str(job.target), *self.words, *job.words, *again, "--progress", "json"], told)
         outcome.state = {0: "done", 3: "partly", 4: "stopped"}.get(code, "failed")
         if code < 0:
             outcome.why = f"its process was killed by {signal.Signals(-code).name}"
-        elif code == 0:
-            outcome.why = ""
+        elif code in (0, 3):
+            outcome.why = "part of its data is damaged" if code else ""
         return code
 
     def _verify(self, job: Job, outcome: Outcome) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from unmask_video.display import Films
 from unmask_video.errors import BadOption, Stopped
 from unmask_video.options import Options
+
+if TYPE_CHECKING:
+    from unmask_video.batch import Job
+    from unmask_video.cast_folder import Person
 
 HELP = """Unmask all films below the folder IN, each into the same place below the folder OUT.
 
@@ -47,9 +52,11 @@ def batch(
     jobs, outcomes = films.plan(folder, out, name)
     if not jobs:
         raise BadOption(f"there is no film below {folder}; films end in one of {', '.join(films.READ)}")
-    people = cast_folder.words(cast_folder.load(cast)) if cast else []
-    chosen = [*people, *(f"--reference={photo}" for photo in reference), *words]
-    check(chosen)
+    chosen = [*(f"--reference={photo}" for photo in reference), *words]
+    people = cast_folder.load(cast) if cast else []
+    check([*cast_folder.words(people), *chosen])
+    if cast:
+        jobs = [with_people(job, cast_folder.in_film(people, cast, job.name), bool(reference)) for job in jobs]
     out.mkdir(parents=True, exist_ok=True)
     before, show = films.read_report(out), Films(len(jobs))
     work = films.Batch(chosen, workers or films.workers_here(), retry, overwrite, verify, halt_on_error, show.progress)
@@ -69,6 +76,15 @@ def batch(
         click.echo(f"{sum(o.good for o in outcomes)} of {len(outcomes)} files are as they are to be; see {out / PAGE}")
     if not all(outcome.good for outcome in outcomes):
         raise click.exceptions.Exit(3)
+
+
+def with_people(job: Job, people: list[Person], others: bool) -> Job:
+    """A film whose options name the people in it; one that shows nobody who may be filled is copied, if it can be."""
+    from unmask_video.cast_folder import words
+
+    same = job.source.suffix.lower() == job.target.suffix.lower()
+    nobody = not others and not any(person.may_be_filled for person in people)
+    return replace(job, words=None if nobody and same else tuple(words(people)))
 
 
 def check(words: list[str]) -> None:

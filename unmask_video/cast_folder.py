@@ -10,6 +10,7 @@ Without a `person.toml` the folder's name is the person's. Who does not consent 
 
 from __future__ import annotations
 
+import json
 import shutil
 import tomllib
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ import cv2
 import numpy as np
 
 from unmask_video.errors import BadOption
+from unmask_video.journal import write_whole
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 CONSENT = ("yes", "no", "unknown")
 FACES = ("fill", "keep")
-FILE, MASKED = "person.toml", "masked"
+FILE, MASKED, SEEN = "person.toml", "masked", "seen.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Person:
     faces: str
     """One of `FACES`."""
     photos: tuple[Path, ...]
+    folder: str
+    """The folder's own name."""
 
     @property
     def may_be_filled(self) -> bool:
@@ -76,7 +80,7 @@ def _person(folder: Path) -> Person:
         raise BadOption(f"the name in {folder / FILE} cannot be {name!r}; use letters, digits and blanks")
     photos = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTOS and path.is_file()))
     consent, faces = _choice(folder, told, "consent", CONSENT, "unknown"), _choice(folder, told, "faces", FACES, "fill")
-    return Person(name, consent, faces, photos)
+    return Person(name, consent, faces, photos, folder.name)
 
 
 def _told(path: Path) -> dict[str, object]:
@@ -127,6 +131,24 @@ def write(folder: Path, name: str, views: list[np.ndarray], masked: list[np.ndar
             if not path.exists():
                 path.write_bytes(data)
     return place
+
+
+def write_seen(cast: Path, seen: dict[str, list[str]]) -> None:
+    """Whose folders were found in which film."""
+    write_whole(cast / SEEN, json.dumps(seen, indent=1).encode())
+
+
+def in_film(people: list[Person], cast: Path, film: str) -> list[Person]:
+    """Those whom a scan saw there, and all who are not to be filled, wherever they are; everybody, if it saw no such film.
+
+    The fewer strangers there are, the fewer can be taken for somebody else.
+    """
+    try:
+        seen = json.loads((cast / SEEN).read_bytes())
+        here = set(seen.get(film, [person.folder for person in people]))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return people
+    return [person for person in people if person.folder in here or not person.may_be_filled]
 
 
 def words(people: list[Person]) -> list[str]:

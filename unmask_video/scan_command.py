@@ -37,8 +37,8 @@ def scan(folder: Path, *, cast: Path, every: float) -> None:
         raise BadOption(f"there is no film below {folder}; films end in one of {', '.join(batch.READ)}")
     cast.mkdir(parents=True, exist_ok=True)
     tools = Tools.make(Options(model="tps"))
-    people = cast_folder.load(cast) if cast_folder.has_photos(cast) else []
-    known = [[photo for views in tools.photos([str(p) for p in one.photos]) for photo in views] for one in people]
+    given = cast_folder.load(cast) if cast_folder.has_photos(cast) else []
+    known = [[photo for views in tools.photos([str(p) for p in one.photos]) for photo in views] for one in given]
     show, found, bad = Films(len(jobs)), [], 0
     for job in jobs:
         try:
@@ -51,19 +51,30 @@ def scan(folder: Path, *, cast: Path, every: float) -> None:
     show.close()
     cast_folder.forget_unknown(cast)
     groups = films.together(found, known)
-    names = [person.name for person in people] + new_names(cast, len(groups) - len(people))
-    rows = []
-    for name, group in zip(names, groups, strict=True):
-        stretches = [found[k] for k in group]
-        views = films.best_views(stretches)
-        masked = [picture for one in stretches if one.masked for picture in one.pictures[:1]][: films.VIEWS]
-        place = cast_folder.write(cast, name, [view.image for view in views], masked)
-        rows.append((name, place, stretches))
-    (cast / "index.html").write_text(sheet(cast, rows), "utf-8")
-    films.contact_sheet([(name, stretches) for name, _, stretches in rows], cast / "contact.png")
+    names = [person.name for person in given] + new_names(cast, len(groups) - len(given))
+    people = [(name, [found[k] for k in group]) for name, group in zip(names, groups, strict=True)]
+    write_cast(cast, people, [job.name for job in jobs])
     click.echo(f"{sum(map(bool, groups))} people in {len(jobs) - bad} films; look at {cast / 'index.html'}")
     if bad:
         raise click.exceptions.Exit(3)
+
+
+def write_cast(cast: Path, people: list[tuple[str, list[Stretch]]], names: list[str]) -> None:
+    """The folders, who is in which film, the page and the picture."""
+    from unmask_video import cast_folder
+    from unmask_video import scan as films
+
+    rows, seen = [], {film: [] for film in names}
+    for name, stretches in people:
+        views = [view.image for view in films.best_views(stretches)]
+        masked = [picture for one in stretches if one.masked for picture in one.pictures[:1]][: films.VIEWS]
+        place = cast_folder.write(cast, name, views, masked)
+        rows.append((name, place, stretches))
+        for film in {one.film for one in stretches}:
+            seen[film].append(place.name)
+    cast_folder.write_seen(cast, seen)
+    (cast / "index.html").write_text(sheet(cast, rows), "utf-8")
+    films.contact_sheet(people, cast / "contact.png")
 
 
 def new_names(cast: Path, count: int) -> list[str]:
