@@ -8,6 +8,7 @@ Writes checkpoints, a picture and TensorBoard's curves to `runs/RECIPE`.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import resource
@@ -182,6 +183,7 @@ def train(run: Run, samples: Dataset, held_out: Dataset, minutes: float) -> None
     )
     learn, began, told = recipe.task.terms(run.plain), time.monotonic(), {}
     before, epoch = run.seconds, max(1, len(samples.faces.names) // (recipe.batch * fabric.world_size))
+    gc.collect()  # a forked worker that finds what is left of an encoder would wait for threads that it has not
     for batch in loader if run.since < (recipe.patience or 1) else ():
         terms = run.advance(batch, learn)
         run.seconds = before + time.monotonic() - began

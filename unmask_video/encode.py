@@ -163,6 +163,9 @@ class Writer:
         if self._piece is not None:
             self._piece.drop()
         self._part.unlink(missing_ok=True)
+        # An error that somebody keeps holds this; an encoder that is cleared away with it at some later time may be so in a
+        # forked process, which has not its threads, and would wait for them for ever.
+        self._context = self._file = None
 
     def _ours(self, error: BaseException) -> BaseException:
         if isinstance(error, UnmaskError) or not isinstance(error, (av.FFmpegError, OSError)):
