@@ -185,37 +185,34 @@ class Batch:
 
     def _work(self, job: Job) -> Outcome:
         outcome = Outcome(job.name, str(job.target), "stopped", NOT_BEGUN)
+        if self._stop.is_set():
+            return outcome
         if job.target.exists() and not self.overwrite:
             outcome.state, outcome.why = "there", ""
             return outcome
+        began = time.monotonic()
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            self._make(job, outcome)
+        except (OSError, UnmaskError) as error:  # which is this film's alone
+            outcome.state, outcome.why = "failed", str(error)
+        outcome.seconds = round(time.monotonic() - began, 2)
+        return outcome
+
+    def _make(self, job: Job, outcome: Outcome) -> None:
         if job.words is None:
-            return self._copy(job, outcome)
-        began, code = time.monotonic(), FAILED
+            decode.open_video(job.source).close()  # or what is no film would count as done
+            copy_whole(job.source, job.target)
+            outcome.state, outcome.why = "done", "shows nobody who may be filled, so it was copied"
+            return
+        code = FAILED
         while (code == FAILED or code < 0) and outcome.tries <= self.retry and not self._stop.is_set():
             outcome.tries += 1
             code = self._unmask(job, outcome)
         if self.verify and outcome.state in ("done", "partly"):
             self._verify(job, outcome)
-        outcome.seconds = round(time.monotonic() - began, 2)
-        return outcome
-
-    def _copy(self, job: Job, outcome: Outcome) -> Outcome:
-        try:
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            decode.open_video(job.source).close()  # or what is no film would count as done
-            copy_whole(job.source, job.target)
-            outcome.state, outcome.why = "done", "shows nobody who may be filled, so it was copied"
-        except (OSError, UnmaskError) as error:
-            outcome.state, outcome.why = "failed", str(error)
-        return outcome
 
     def _unmask(self, job: Job, outcome: Outcome) -> int:
-        try:
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            outcome.state, outcome.why = "failed", f"{job.target.parent} cannot be made ({error.strerror})"
-            return 2
-
         def told(line: str) -> None:
             try:
                 said = json.loads(line)

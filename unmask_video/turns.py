@@ -1,4 +1,4 @@
-"""Every face is painted anew some ten times a second; between, it gets a mean of what was painted before and after.
+"""Every face is painted anew some eight times a second; between, it gets a mean of what was painted before and after.
 
 A painting is told on the face's own crop, which follows the head; where a photo's parts come from and their light change
 slowly there, and a mean of two is calmer than either. Where the mask is, is known of each frame.
@@ -18,7 +18,7 @@ from unmask_video.frame import Frame
 from unmask_video.painting import Painting
 
 REST, BLIND_REST = 0.125, 0.045
-"""Seconds for which a painted face rests, and those where no later frame is known: every third and second of 30 a second."""
+"""Seconds for which a painted face rests, and those where no later frame is known: every fourth and second of 30 a second."""
 MOST = 4
 """Every so manyth frame is painted at least, for those between wait in memory."""
 Photos = list[tuple[Reference, float]]
