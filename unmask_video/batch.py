@@ -168,10 +168,7 @@ class Batch:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="unmask-film") as pool:
             try:
                 for done in as_completed([pool.submit(self._work, job) for job in jobs]):
-                    outcome = done.result()
-                    if self.halt_on_error and not outcome.good:
-                        self.stop()
-                    yield outcome
+                    yield done.result()
             finally:
                 self.stop()
                 pool.shutdown(cancel_futures=True)
@@ -196,6 +193,8 @@ class Batch:
             self._make(job, outcome)
         except (OSError, UnmaskError) as error:  # which is this film's alone
             outcome.state, outcome.why = "failed", str(error)
+        if self.halt_on_error and not outcome.good:
+            self.stop()  # here, for this thread would begin the next at once
         outcome.seconds = round(time.monotonic() - began, 2)
         return outcome
 
