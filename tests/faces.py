@@ -28,7 +28,7 @@ from unmask_video.frame import Colour, Frame
 from unmask_video.geometry import apply, invert
 from unmask_video.options import Options
 from unmask_video.picture import photo, sample
-from unmask_video.pipeline import Tools
+from unmask_video.tools import Tools
 
 SHARED = Path(os.environ.get("UNMASK_SHARED") or Path(__file__).parents[2] / "shared")
 """Where the project's data lies, if it is here; no test that everybody runs may need it."""

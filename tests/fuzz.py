@@ -24,8 +24,9 @@ with atheris.instrument_imports(include=["unmask_video"]):
     from unmask_video.errors import UnmaskError
     from unmask_video.face import CANONICAL, align
     from unmask_video.frame import VideoInfo
-    from unmask_video.journal import Journal, decode_times
+    from unmask_video.journal import Journal
     from unmask_video.options import Options
+    from unmask_video.pieces import decode_times
 
 import click  # noqa: E402
 from mutations import seeds  # noqa: E402
@@ -59,8 +60,9 @@ def journal(data: bytes) -> None:
     facts = {"crf": 18}
     told = json.dumps(facts).encode() if given.ConsumeBool() else given.ConsumeBytes(100)
     (folder / "facts.json").write_bytes(told)
-    (folder / "piece-000000.json").write_bytes(given.ConsumeBytes(given.ConsumeIntInRange(0, 400)))
-    (folder / "piece-000000.data").write_bytes(given.ConsumeBytes(given.ConsumeIntInRange(0, 50)))
+    packets, piece = (given.ConsumeBytes(given.ConsumeIntInRange(0, most)) for most in (50, 400))
+    size = len(piece) if given.ConsumeBool() else given.ConsumeInt(8) & 0xFFFF
+    (folder / "piece-000000").write_bytes(packets + piece + size.to_bytes(8, "little"))
     (folder / "answers-000000.npz").write_bytes(given.ConsumeBytes(5000))
     with contextlib.suppress(UnmaskError), Journal(FOLDER / "out.mp4", facts) as kept:
         assert kept.frames == len(list(kept.packets()))

@@ -17,7 +17,9 @@ from faces import Footage, masked, portrait, write_footage, write_photo
 from helpers import Film, frames_25, write_film
 
 from unmask_video import BadOption, Options, batch, cast_folder, cli, unmask
-from unmask_video.batch import Batch, Job, Outcome
+from unmask_video.batch import Batch, Job
+from unmask_video.outcome import Outcome
+from unmask_video.processes import Processes, workers_for
 
 SHORT = Film(size=(256, 256), pts=frames_25(8), options={"crf": "16", "preset": "ultrafast"})
 
@@ -119,23 +121,29 @@ def test_the_tree_is_mirrored(event: Path) -> None:
     (event / "in/link.mp4").symlink_to(event / "in/junk.mp4")
     (event / "in/out").mkdir()
     (event / "in/out/made.mp4").touch()
-    jobs, left = batch.plan(event / "in", event / "in/out", "{stem}-bare{suffix}")
-    assert {job.name: str(job.target.relative_to(event / "in/out")) for job in jobs} == {
+    jobs, left = batch.plan(str(event / "in"), str(event / "in/out"), "{stem}-bare{suffix}")
+    assert {job.name: str(Path(job.target).relative_to(event / "in/out")) for job in jobs} == {
         "evening/party.mp4": "evening/party-bare.mp4", "junk.mp4": "junk-bare.mp4", "nobody.mkv": "nobody-bare.mkv",
         "party.avi": "party-bare.mkv",
     }  # fmt: skip
     assert [one.name for one in left] == ["notes.txt"]
     (event / "in/nobody.avi").touch()
-    _, (twin, _) = batch.plan(event / "in", event / "out", "{stem}.mkv")
+    _, (twin, _) = batch.plan(str(event / "in"), str(event / "out"), "{stem}.mkv")
     assert twin.state == "failed" and "as nobody.avi does" in twin.why
 
 
 def work(tmp_path: Path, answers: list[int], monkeypatch: pytest.MonkeyPatch, films: int = 1, **options: Any) -> list[Outcome]:
     """Films whose commands end with these exit codes."""
-    left = iter(answers)
-    monkeypatch.setattr(Batch, "_call", lambda self, words, told: (told("unmask-video: why"), (next(left), ""))[1])
-    jobs = [Job(f"{k}.mp4", tmp_path / f"{k}.mp4", tmp_path / f"out/{k}.mp4") for k in range(films)]
-    return sorted(Batch([], 1, verify=False, **options).run(jobs), key=lambda outcome: outcome.name)
+    left, engine = iter(answers), Processes(1)
+
+    def call(words: list[str], told: Any) -> int:
+        told("unmask-video: why")
+        told('{"report": {}, "pieces": 0, "missing": []}')
+        return next(left)
+
+    monkeypatch.setattr(engine, "call", call)
+    jobs = [Job(f"{k}.mp4", str(tmp_path / f"{k}.mp4"), str(tmp_path / f"out/{k}.mp4")) for k in range(films)]
+    return sorted(Batch([], engine, verify=False, **options).run(jobs), key=lambda outcome: outcome.name)
 
 
 @pytest.mark.parametrize(("answers", "state", "tries"), [
@@ -187,7 +195,7 @@ def _read(path: Path) -> bytes:
 
 @pytest.mark.parametrize(("cores", "gib", "films"), [(1, 64, 1), (2, 64, 1), (4, 64, 2), (16, 64, 8), (16, 4, 2), (16, 0.5, 1)])
 def test_as_many_films_at_a_time_as_the_machine_holds(cores: int, gib: float, films: int) -> None:
-    assert batch.workers_for(cores, gib) == films
+    assert workers_for(cores, gib) == films
 
 
 # --- the cast -------------------------------------------------------------------------------------

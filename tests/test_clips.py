@@ -13,7 +13,7 @@ from helpers import facts
 
 from training.clips import drawn
 from training.data import pictures
-from unmask_video import BadReference, Options, decode, detect, identify, pipeline, unmask
+from unmask_video import BadReference, Options, decode, detect, identify, pipeline, unmask, work
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, iou
 from unmask_video.picture import photo, thumbnail
@@ -113,7 +113,7 @@ def test_two_people_are_filled_and_nobody_else() -> None:
     """Everybody in a film of four shots wears a drawn mask; there are photos of the man on the stage and of a guest."""
     clip, made, options = shared("clips/talking/short_hamilton_clip.mp4"), tools(), Options(model="tps")
     with decode.open_video(clip) as video:
-        mined, *_ = pipeline.mine(video, made, Stopwatch())
+        mined, *_ = work.mine(video, made, Stopwatch())
     stage, guest = ([v for person in mined for v in person if v.name in names] for names in MOMENTS)
     cast, shots = made.cast([stage, guest[:1]], [], options), []
 

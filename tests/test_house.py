@@ -24,18 +24,19 @@ LAYERS: dict[str, set[str]] = {
     "things": {"errors", "face", "frame", "geometry", "painting", "picture", "report", "stopwatch"},
     "models": {"models"},
     "means": {
-        "ahead", "clock", "container", "contents", "damage", "encoders", "engine", "film_file", "journal", "options", "remux",
-        "runtime", "tone",
+        "ahead", "clock", "container", "contents", "damage", "encoders", "engine", "film_file", "journal", "options",
+        "pieces", "provenance", "remux", "runtime", "tone",
     },
     "stages": {
         "decode", "detect", "encode", "identify", "inpaint", "landmarks", "reference", "segment", "smooth",
         "steady", "track", "turns", "warp",
     },
     "order": {
-        "batch", "batch_page", "bench", "cast_folder", "doctor", "familiar", "live", "memory", "page", "people", "pipeline",
-        "recording", "scan", "source", "tally", "tools", "verify", "window",
+        "batch", "batch_page", "bench", "cast_folder", "doctor", "familiar", "live", "memory", "outcome", "page", "people",
+        "pipeline", "processes", "ray_nodes", "recording", "remote", "scan", "segments",
+        "sheet", "source", "table", "tally", "tools", "verify", "window", "work",
     },
-    "command": {"__main__", "batch_command", "cli", "display", "live_command", "sandbox", "scan_command"},
+    "command": {"__main__", "batch_command", "cli", "display", "live_command", "sandbox", "scan_command", "step"},
 }  # fmt: skip
 """From bottom to top; imports point down, and a layer's modules import each other only in `SOCIABLE` ones."""
 SOCIABLE = {"things", "means", "order", "command"}
@@ -43,12 +44,15 @@ WHO_IMPORTS = {
     "av": {"container", "contents", "damage", "decode", "encode", "encoders", "film_file", "recording", "remux", "source"},
     "torch": {"engine"},
     "onnxruntime": {"runtime"},
-    "click": {"batch_command", "cli", "display", "live_command", "scan_command"},
+    "click": {"batch_command", "cli", "display", "live_command", "scan_command", "step"},
+    "c2pa": {"provenance"},
+    "fsspec": {"remote"},
+    "ray": {"ray_nodes"},
     "tqdm": {"display"},
     "training": set(),
 }
 """Who in unmask_video may import what, early or late."""
-LATE_ONLY = {"torch", "mediapipe", "tensorflow", "tqdm", "pyvirtualcam"}
+LATE_ONLY = {"torch", "mediapipe", "tensorflow", "tqdm", "pyvirtualcam", "c2pa", "fsspec", "ray"}
 """Never at the top of a module of unmask_video: these are slow to load, or not always installed."""
 
 

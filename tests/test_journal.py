@@ -22,8 +22,22 @@ import pytest
 from faces import Footage, masked, portrait, write_footage, write_photo
 from helpers import Film, facts, frames_25
 
-from unmask_video import BadOption, CannotEncode, Options, Report, Stopped, UnmaskError, decode, encode, journal, smooth, unmask
-from unmask_video.journal import Journal, decode_times
+from unmask_video import (
+    BadOption,
+    CannotEncode,
+    Options,
+    Report,
+    Stopped,
+    UnmaskError,
+    decode,
+    encode,
+    journal,
+    pieces,
+    smooth,
+    unmask,
+)
+from unmask_video.journal import Journal
+from unmask_video.pieces import TAIL, Piece, decode_times
 from unmask_video.tools import Tools
 
 ROOT = Path(__file__).parents[1]
@@ -137,17 +151,17 @@ def test_kills_at_any_moment_cost_a_piece_at_most(folder: Path) -> None:
     words = [sys.executable, "-c", COMMAND, str(folder / "in.mp4"), "-r", str(folder / "face.png"), "--log-level", "error"]
     began = time.monotonic()
     subprocess.run([*words, str(folder / "other.mp4")], cwd=ROOT, check=True, capture_output=True)
-    lasted, luck, pieces = time.monotonic() - began, random.Random(5), []
+    lasted, luck, counts = time.monotonic() - began, random.Random(5), []
     for _ in range(4):
         with subprocess.Popen([*words, str(folder / "out.mp4")], cwd=ROOT, stdout=subprocess.PIPE) as process:
             try:
                 process.wait(luck.uniform(0.5, 1.0) * lasted)
             except subprocess.TimeoutExpired:
                 process.kill()
-        pieces.append(len(list(folder.glob(".out*/piece*.json"))))
+        counts.append(len(list(folder.glob(".out*/piece-??????"))))
         if (folder / "out.mp4").exists():
             break
-    assert pieces[:-1] == sorted(pieces[:-1]), "what is closed stays closed"
+    assert counts[:-1] == sorted(counts[:-1]), "what is closed stays closed"
     done = subprocess.run([*words, str(folder / "out.mp4"), "--overwrite"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert_same_film(folder / "whole.mp4", folder / "out.mp4")
@@ -156,12 +170,12 @@ def test_kills_at_any_moment_cost_a_piece_at_most(folder: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_what_finds_no_room_when_a_piece_is_given_up_hides_no_other_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(self: journal.Piece, **_: Any) -> None:
+    def breaks(self: Piece, **_: Any) -> None:
         self.data = open("/dev/full", "wb")  # noqa: SIM115
         self.data.write(b"held in memory until the file is closed")
         raise CannotEncode("enough")
 
-    monkeypatch.setattr(journal.Piece, "add", breaks)
+    monkeypatch.setattr(pieces.Piece, "add", breaks)
     with pytest.raises(CannotEncode, match="enough"):
         run(folder)
 
@@ -178,11 +192,11 @@ def test_a_failing_encoder_and_a_full_disk_lose_nothing(folder: Path, monkeypatc
     monkeypatch.setattr(encode, "to_picture", fails)
     with pytest.raises(CannotEncode, match="the encoder broke"):
         run(folder)
-    write, full = journal.Piece.add, lambda *a, **k: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
-    monkeypatch.setattr(journal.Piece, "add", full)
+    write, full = pieces.Piece.add, lambda *a, **k: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(pieces.Piece, "add", full)
     with pytest.raises(CannotEncode, match="No space left"):
         run(folder)
-    monkeypatch.setattr(journal.Piece, "add", write)
+    monkeypatch.setattr(pieces.Piece, "add", write)
     seen.clear()
     seen.extend([1] * 40)
     run(folder)
@@ -195,7 +209,7 @@ def test_what_is_torn_is_done_again(folder: Path, kept: Path) -> None:
     answers = sorted(kept.glob("answers*"))
     answers[0].write_bytes(answers[0].read_bytes()[:-3000])
     answers[-1].write_bytes(b"")
-    piece = kept / "piece-000001.data"
+    piece = kept / "piece-000001"
     piece.write_bytes(piece.read_bytes()[:-1])
     (kept / "left.part").write_bytes(b"x")
     run(folder)
@@ -230,7 +244,7 @@ def test_a_damaged_journal_is_refused_in_a_sentence(folder: Path, kept: Path, to
 
 @pytest.mark.parametrize("told", [b"", b"{}", b"[1]", b'{"sizes": "x"}', b'{"sizes": [1e99], "pts": [0]}', b'{"sizes": [-1]}'])
 def test_a_damaged_piece_is_no_piece(folder: Path, kept: Path, told: bytes) -> None:
-    (kept / "piece-000000.json").write_bytes(told)
+    (kept / "piece-000000").write_bytes(told + len(told).to_bytes(TAIL, "little"))
     with Journal(folder / "out.mp4", json.loads((kept / "facts.json").read_bytes())) as found:
         assert found.frames == 0
 

@@ -15,7 +15,7 @@ from helpers import frames_25
 from test_people import ANN, unit
 from test_pipeline import FILM, looks_like_the_portrait, make, moving, read
 
-from unmask_video import BadOption, Options, decode, identify, pipeline, reference, unmask
+from unmask_video import BadOption, Options, decode, identify, reference, unmask, work
 from unmask_video.errors import BadEnvironment, CannotDecode
 from unmask_video.face import CANONICAL, Detection, Face, Mask
 from unmask_video.frame import Colour, Frame
@@ -106,7 +106,7 @@ def test_bare_frames_are_not_used_where_that_is_forbidden(folder: Path) -> None:
 def test_bare_frames_are_further_views_of_the_photos_people(folder: Path) -> None:
     source = make(folder, LONG, half_bare)
     with decode.open_video(source) as video:
-        mined, *_ = pipeline.mine(video, tools(), Stopwatch())
+        mined, *_ = work.mine(video, tools(), Stopwatch())
         given = tools().photos([str(folder / "face.png")])
     assert len(mined) == 1 and len(given) == 1
     (joined,) = tools().cast(given, mined, Options()).people
@@ -121,7 +121,7 @@ def test_a_damaged_film_is_searched_as_far_as_it_goes(folder: Path) -> None:
     with decode.open_video(source, strict=True) as video:
         with pytest.raises(CannotDecode):
             list(video.frames())
-        assert len(pipeline.mine(video, tools(), Stopwatch())[0]) == 1
+        assert len(work.mine(video, tools(), Stopwatch())[0]) == 1
 
 
 # --- who is who among the bare --------------------------------------------------------------------

@@ -23,9 +23,10 @@ from unmask_video.frame import Frame  # noqa: E402
 from unmask_video.geometry import apply, invert, scaled  # noqa: E402
 from unmask_video.painting import Painting  # noqa: E402
 from unmask_video.picture import photo, plane_scale, resample, sample, thumbnail  # noqa: E402
-from unmask_video.pipeline import Tools, route  # noqa: E402
+from unmask_video.pipeline import route  # noqa: E402
 from unmask_video.runtime import INPUTS, fill_network  # noqa: E402
 from unmask_video.tally import Tally  # noqa: E402
+from unmask_video.tools import Tools  # noqa: E402
 
 COUNT = 10
 GREEN = (40, 200, 60)

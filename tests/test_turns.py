@@ -63,7 +63,7 @@ def test_who_was_not_there_or_had_other_photos_is_painted() -> None:
 def test_of_frames_that_are_done_only_what_later_ones_want_is_painted() -> None:
     ann = {0: (WORN, [(ANN, 1.0)])}
     for first in range(8):
-        turned = turns.by_turns(film(*[ann] * 10), rest=0.095, first=first)
+        turned = turns.wanted(turns.by_turns(film(*[ann] * 10), rest=0.095), first)
         kept = {frame.index: [turn.anew for turn in faces] for frame, faces in turned}
         wanted = {k for k in range(10) if k >= first or (k % 3 == 0 and first - k < turns.MOST)}
         assert kept == {k: [k % 3 == 0] if k in wanted else [] for k in range(10)}

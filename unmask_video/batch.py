@@ -1,41 +1,46 @@
-"""A folder of films in, a folder of films out: each by a process of its own, so that none can hurt another."""
+"""A folder of films in, a folder of films out: each step by a process of its own, so that no film can hurt another.
+
+A short film is one step; a long one is a first pass, parts that are painted side by side, and their joining, see `segments`.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import base64
 import json
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
-from unmask_video import __version__, decode
-from unmask_video.ahead import cores
+from unmask_video import remote
 from unmask_video.encoders import MUXERS
-from unmask_video.errors import BadOption, UnmaskError
+from unmask_video.errors import BadOption
 from unmask_video.journal import write_whole
-from unmask_video.remux import copy_whole
+from unmask_video.outcome import NOT_BEGUN, Outcome
 
 READ = (*MUXERS, ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv", ".mxf")
 """Endings of what is taken for a film; what cannot be written goes into .mkv."""
-GIB_EACH = 1.5
-"""Memory that a process may need."""
-REPORT = "report.json"
-STATES = ("done", "partly", "there", "failed", "stopped", "left")
-"""partly: what could be done of damaged data; there: since an earlier run; left: no film."""
-NOT_BEGUN = "was stopped before its end; the same command goes on"
+PART = 6
+"""Pieces of a part, if nobody says how many parts there are: a minute at 25 frames a second."""
 FAILED = 1
 """Exit code of work that may succeed the next time."""
-PR_SET_PDEATHSIG, LIBC = 1, ctypes.CDLL(None) if sys.platform == "linux" else None
-"""Linux tells a child when its parent dies."""
+STATE = {0: "done", 3: "partly", 4: "stopped"}
+"""By exit code; all else has failed."""
+
+
+class Engine(Protocol):
+    """Where commands run, see `processes` and `ray_nodes`."""
+
+    workers: int
+    patience: int
+
+    def call(self, words: list[str], told: Callable[[str], object]) -> int: ...
+
+    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -44,68 +49,45 @@ class Job:
 
     name: str
     """Its path within the folder."""
-    source: Path
-    target: Path
+    source: str
+    """A path, or an address that fsspec knows."""
+    target: str
     words: tuple[str, ...] | None = ()
     """Options of its own; None: nobody in it may be filled, and it is copied."""
 
 
-@dataclass
-class Outcome:
-    """What became of one file."""
-
-    name: str
-    target: str
-    state: str
-    """One of `STATES`."""
-    why: str = ""
-    """Why it is not done, in a sentence."""
-    seconds: float = 0.0
-    tries: int = 0
-    report: dict[str, Any] = field(default_factory=dict)
-    """`Report.to_json`; empty if there is none."""
-    checks: list[dict[str, Any]] = field(default_factory=list)
-    """What `verify` found; empty if it was not asked."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [check["what"] for check in self.checks if check["verdict"] == "FAULT"]
-
-    @property
-    def good(self) -> bool:
-        """Nothing is left to be done, and nothing is wrong."""
-        return self.state in ("done", "there", "left") and not self.faults
-
-
-def plan(folder: Path, out: Path, template: str) -> tuple[list[Job], list[Outcome]]:
+def plan(folder: str, out: str, template: str) -> tuple[list[Job], list[Outcome]]:
     """The films below a folder, in order, and the files there that are none; links are not followed.
 
     Raises BadOption for a folder or a template that cannot be used.
     """
-    if not folder.is_dir():
-        raise BadOption(f"the input {folder} is not a folder; give one of films, or leave the word batch out")
-    if out.resolve() == folder.resolve():
-        raise BadOption(f"the output {out} is the input itself; give another folder")
     if "{stem}" not in template or re.search(r"[{}/\\]", re.sub(r"{(stem|suffix)}", "", template)):
         raise BadOption(f"the name {template!r} cannot be used; write it with {{stem}} and {{suffix}}: {{stem}}-bare{{suffix}}")
     jobs, left, taken = [], [], {}
-    for source in _files(folder, out):
-        name = source.relative_to(folder)
-        suffix = source.suffix.lower()
+    for name in remote.below(folder) if remote.is_remote(folder) else _below(Path(folder), Path(out)):
+        path, suffix = PurePosixPath(name), PurePosixPath(name).suffix.lower()
         if suffix not in READ:
-            left.append(Outcome(str(name), "", "left", "is no film by its name"))
+            left.append(Outcome(name, "", "left", "is no film by its name"))
             continue
-        made = template.format(stem=source.stem, suffix=suffix if suffix in MUXERS else ".mkv")
-        target = out / name.parent / made
-        if target.suffix.lower() not in MUXERS:
+        made = template.format(stem=path.stem, suffix=suffix if suffix in MUXERS else ".mkv")
+        target = f"{out.rstrip('/')}/{path.with_name(made)}"
+        if PurePosixPath(made).suffix.lower() not in MUXERS:
             raise BadOption(f"the name {template!r} gives {made}; let it end in one of {', '.join(MUXERS)}, or in {{suffix}}")
         if target in taken:
             why = f"would come out as {target}, as {taken[target]} does; choose another --name"
-            left.append(Outcome(str(name), str(target), "failed", why))
+            left.append(Outcome(name, target, "failed", why))
             continue
         taken[target] = name
-        jobs.append(Job(str(name), source, target))
+        jobs.append(Job(name, f"{folder.rstrip('/')}/{name}", target))
     return jobs, left
+
+
+def _below(folder: Path, out: Path) -> list[str]:
+    if not folder.is_dir():
+        raise BadOption(f"the input {folder} is not a folder; give one of films, or leave the word batch out")
+    if not remote.is_remote(str(out)) and out.resolve() == folder.resolve():
+        raise BadOption(f"the output {out} is the input itself; give another folder")
+    return [path.relative_to(folder).as_posix() for path in _files(folder, out)]
 
 
 def _files(folder: Path, out: Path) -> Iterator[Path]:
@@ -121,25 +103,7 @@ def _files(folder: Path, out: Path) -> Iterator[Path]:
 def not_begun(jobs: list[Job], outcomes: list[Outcome]) -> list[Outcome]:
     """Films of which nothing is known yet."""
     known = {outcome.name for outcome in outcomes}
-    return [Outcome(job.name, str(job.target), "stopped", NOT_BEGUN) for job in jobs if job.name not in known]
-
-
-def workers_for(cores: int, memory_gib: float) -> int:
-    """How many films at a time: one for two cores, for one film keeps one and a half busy, and as memory allows."""
-    return max(1, min((cores + 1) // 2, int(memory_gib / GIB_EACH)))
-
-
-def workers_here() -> int:
-    return workers_for(cores(), memory_gib())
-
-
-def memory_gib() -> float:
-    """That is free at present; a guess where the system does not tell."""
-    with suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) / 2**20
-    return 8.0
+    return [Outcome(job.name, job.target, "stopped", NOT_BEGUN) for job in jobs if job.name not in known]
 
 
 @dataclass
@@ -148,24 +112,26 @@ class Batch:
 
     words: list[str]
     """Options of `unmask-video`, the same for all."""
-    workers: int
-    """Films at a time."""
+    engine: Engine
     retry: int = 1
     """Further tries of what failed but may not the next time."""
+    parts: int | None = None
+    """That each film is cut into; None: long ones, as it suits."""
     overwrite: bool = False
     """Make anew what is there."""
     verify: bool = True
     halt_on_error: bool = False
+    sheets: Path | None = None
+    """Folder for a picture of each film, before and after."""
     progress: Callable[[str, dict[str, Any]], None] = lambda name, line: None
     """Told of each film's progress, on the thread that waits for it, as `--progress json` has it."""
 
     def __post_init__(self) -> None:
-        self._stop, self._lock = threading.Event(), threading.Lock()
-        self._live: set[subprocess.Popen[str]] = set()
+        self._stop, self._free = threading.Event(), threading.BoundedSemaphore(self.engine.workers)
 
     def run(self, jobs: list[Job]) -> Iterator[Outcome]:
         """What becomes of each film, as they are finished; whatever ends this, no process is left."""
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="unmask-film") as pool:
+        with ThreadPoolExecutor(self.engine.workers, thread_name_prefix="unmask-film") as pool:
             try:
                 for done in as_completed([pool.submit(self._work, job) for job in jobs]):
                     yield done.result()
@@ -176,115 +142,134 @@ class Batch:
     def stop(self) -> None:
         """What runs ends soon and keeps what it has done; nothing else is begun."""
         self._stop.set()
-        with self._lock:
-            for process in self._live:
-                process.send_signal(signal.SIGINT)
+        self.engine.stop()
 
     def _work(self, job: Job) -> Outcome:
-        outcome = Outcome(job.name, str(job.target), "stopped", NOT_BEGUN)
+        outcome = Outcome(job.name, job.target, "stopped", NOT_BEGUN)
         if self._stop.is_set():
             return outcome
-        if job.target.exists() and not self.overwrite:
+        if not self.overwrite and remote.exists(job.target):
             outcome.state, outcome.why = "there", ""
             return outcome
         began = time.monotonic()
         try:
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            self._make(job, outcome)
-        except (OSError, UnmaskError) as error:  # which is this film's alone
+            Making(self, job, outcome).run()
+        except OSError as error:  # which is this film's alone
             outcome.state, outcome.why = "failed", str(error)
+        outcome.seconds = round(time.monotonic() - began, 2)
         if self.halt_on_error and not outcome.good:
             self.stop()  # here, for this thread would begin the next at once
-        outcome.seconds = round(time.monotonic() - began, 2)
         return outcome
 
-    def _make(self, job: Job, outcome: Outcome) -> None:
-        if job.words is None:
-            decode.open_video(job.source).close()  # or what is no film would count as done
-            copy_whole(job.source, job.target)
-            outcome.state, outcome.why = "done", "shows nobody who may be filled, so it was copied"
-            return
-        code = FAILED
-        while (code == FAILED or code < 0) and outcome.tries <= self.retry and not self._stop.is_set():
-            outcome.tries += 1
-            code = self._unmask(job, outcome)
-        if self.verify and outcome.state in ("done", "partly"):
-            self._verify(job, outcome)
+    def call(self, words: list[str], told: Callable[[str], object]) -> int | None:
+        """The exit code of a command, begun when there is room; None: it was not, for all is to stop."""
+        with self._free:
+            return None if self._stop.is_set() else self.engine.call(words, told)
 
-    def _unmask(self, job: Job, outcome: Outcome) -> int:
+
+@dataclass
+class Making:
+    """One film's steps."""
+
+    batch: Batch
+    job: Job
+    outcome: Outcome
+    painted: dict[str, int] = field(default_factory=dict)
+    """Frames of each part."""
+
+    def run(self) -> None:
+        if not remote.is_remote(self.job.target):
+            Path(self.job.target).parent.mkdir(parents=True, exist_ok=True)
+        outcome = self.outcome
+        if self.job.words is None:
+            code, _ = self.step("copy", "it could not be copied")
+            outcome.why = outcome.why if code else "shows nobody who may be filled, so it was copied"
+        else:
+            code = self.make()
+        outcome.state = "stopped" if code is None else STATE.get(code, "failed")
+        if outcome.state == "done" and self.job.words is not None:
+            outcome.why = ""
+        if outcome.state == "partly":
+            outcome.why = "part of its data is damaged"
+        if outcome.state in ("done", "partly") and outcome.report:
+            self.look()
+
+    def make(self) -> int | None:
+        code, told = self.step("begin" if self.batch.parts is None else "cut", "its first step")
+        self.outcome.report = told.get("report", {})
+        if code != 0 or not told["pieces"]:
+            return code
+        parts = cut(told["pieces"], self.batch.parts)
+        open_parts = [part for part in parts if set(range(*part)) & set(told["missing"])]
+        self.outcome.parts = len(parts)
+        with ThreadPoolExecutor(max(len(open_parts), 1), thread_name_prefix="unmask-part") as pool:
+            made = [pool.submit(self.paint, part, f"part {parts.index(part) + 1} of {len(parts)}") for part in open_parts]
+            codes = [one.result() for one in made]
+        if bad := [code for code in codes if code != 0]:
+            return bad[0]
+        code, told = self.step("join", "its joining")
+        self.outcome.report = told.get("report", self.outcome.report)
+        return code
+
+    def paint(self, part: tuple[int, int], name: str) -> int | None:
+        code, _ = self.step(f"paint:{part[0]}:{part[1]}", name)
+        return code
+
+    def look(self) -> None:
+        """Pictures of the worst moments, and whether nothing but faces has changed."""
+        times = ",".join(f"{when:g}" for when in self.outcome.report["worst"])
+        if not (self.batch.verify or times):
+            return
+        code, told = self.step(f"{'check' if self.batch.verify else 'look'}:{times}", "looking at it")
+        if code is None:
+            return
+        if code and self.batch.verify:
+            why, self.outcome.why = self.outcome.why, ""
+            self.outcome.checks = [{"what": "verify", "verdict": "FAULT", "told": f"ended with {code}: {why}"}]
+            return
+        self.outcome.checks = told.get("checks", [])
+        if self.batch.sheets and told.get("sheet"):
+            picture = self.batch.sheets / f"{self.job.name}.jpg"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(picture, base64.b64decode(told["sheet"]))
+
+    def step(self, step: str, name: str) -> tuple[int | None, dict[str, Any]]:
+        """The exit code and what was told; tried again if that may help."""
+        found: dict[str, Any] = {}
+
         def told(line: str) -> None:
             try:
                 said = json.loads(line)
             except ValueError:
-                outcome.why = line.strip() or outcome.why  # its last word is the reason
+                self.outcome.why = line.strip() or self.outcome.why  # its last word is the reason
                 return
-            if "report" in said:
-                outcome.report = said["report"]
+            if "stage" in said:
+                self.show(said, step)
             else:
-                self.progress(job.name, said)
+                found.update(said)
 
-        again = ["--overwrite"] if self.overwrite else []
-        code, _ = self._call([str(job.source), str(job.target), *self.words, *job.words, *again, "--progress", "json"], told)
-        outcome.state = {0: "done", 3: "partly", 4: "stopped"}.get(code, "failed")
-        if code < 0:
-            outcome.why = f"its process was killed by {signal.Signals(-code).name}"
-        elif code in (0, 3):
-            outcome.why = "part of its data is damaged" if code else ""
-        return code
+        again = ["--overwrite"] if self.batch.overwrite else []
+        own = self.job.words or ()
+        words = [self.job.source, self.job.target, *self.batch.words, *own, *again, "--step", step, "--progress", "json"]
+        tries = 0
+        while True:
+            tries += 1
+            code = self.batch.call(words, told)
+            most = max(self.batch.retry, self.batch.engine.patience) if code is not None and code < 0 else self.batch.retry
+            self.outcome.tries = max(self.outcome.tries, tries)
+            if code is None or not (code == FAILED or code < 0) or tries > most:
+                return code, found
+            self.outcome.events.append(f"{name}: {self.outcome.why}; it is done again")
 
-    def _verify(self, job: Job, outcome: Outcome) -> None:
-        said: list[str] = []
-        code, out = self._call(["verify", str(job.source), str(job.target), "--json"], said.append)
-        try:
-            outcome.checks = json.loads(out)
-        except ValueError:
-            outcome.checks = [{"what": "verify", "verdict": "FAULT", "told": f"ended with {code}: {''.join(said).strip()}"}]
-
-    def _call(self, words: list[str], told: Callable[[str], Any]) -> tuple[int, str]:
-        """The command's exit code and what it wrote; each line of its stderr is told at once."""
-        command = [sys.executable, "-m", "unmask_video", *words]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
-            preexec_fn=_die_with_parent if LIBC else None,
-        ) as process:  # fmt: skip
-            with self._lock:
-                self._live.add(process)
-            if self._stop.is_set():  # just before
-                process.send_signal(signal.SIGINT)
-            for line in process.stderr:
-                told(line)
-            out = process.stdout.read()
-        with self._lock:
-            self._live.discard(process)
-        return process.returncode, out
+    def show(self, said: dict[str, Any], step: str) -> None:
+        if step.startswith("paint"):
+            self.painted[step] = said["frame"]
+            said |= {"frame": sum(self.painted.values()), "total": self.outcome.report["frames"]}
+        self.batch.progress(self.job.name, said)
 
 
-def _die_with_parent() -> None:
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-# --- the report -----------------------------------------------------------------------------------
-
-
-def remembered(outcome: Outcome, before: dict[str, Outcome]) -> Outcome:
-    """What an earlier run told of a film that is there since then."""
-    earlier = before.get(outcome.name)
-    if outcome.state != "there" or earlier is None or earlier.target != outcome.target:
-        return outcome
-    return replace(earlier, state="partly" if earlier.state == "partly" else "there")
-
-
-def read_report(out: Path) -> dict[str, Outcome]:
-    """Of an earlier run, by name; empty if there is none that can be read."""
-    try:
-        films = json.loads((out / REPORT).read_bytes())["films"]
-        return {film["name"]: Outcome(**film) for film in films}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def write_report(out: Path, words: list[str], outcomes: list[Outcome]) -> None:
-    films = [asdict(outcome) for outcome in sorted(outcomes, key=lambda outcome: outcome.name)]
-    states = {state: sum(film["state"] == state for film in films) for state in STATES}
-    told = {"version": __version__, "options": words, "states": states, "films": films}
-    write_whole(out / REPORT, json.dumps(told, indent=1).encode())
+def cut(pieces: int, parts: int | None) -> list[tuple[int, int]]:
+    """First and last piece, the latter not counted, of each part of a film; no more parts than pieces."""
+    count = min(parts or max(1, round(pieces / PART)), pieces)
+    ends = [round(k * pieces / count) for k in range(count + 1)]
+    return list(zip(ends, ends[1:], strict=False))

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import base64
-from contextlib import closing, suppress
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-from unmask_video import __version__, decode
-from unmask_video.batch import STATES, Outcome
-from unmask_video.errors import UnmaskError
-from unmask_video.picture import bgr
+from unmask_video import __version__
+from unmask_video.outcome import STATES, Outcome
 from unmask_video.report import REASONS
 
 PAGE = "report.html"
-MOMENTS, WIDTH = 3, 240
-"""Pictures of a film, before and after, and the pixels of one."""
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24 }
 section { border-top: 1px solid #d0d7de; padding: .8rem 0 } h1 { font-size: 1.5rem } h2 { font-size: 1.05rem; margin: 0 }
@@ -32,10 +24,10 @@ img { max-width: 100%; display: block; margin: .5rem 0 } table { border-collapse
 NOTE = "What was under the masks is painted in from photos: a reconstruction, no evidence of what anybody looked like or said."
 
 
-def page(outcomes: list[Outcome], sources: dict[str, Path], seconds: float) -> str:
-    """HTML that needs no other file."""
+def page(outcomes: list[Outcome], sheets: Path, seconds: float) -> str:
+    """HTML that needs no other file; `sheets` holds a picture of each film, by its name."""
     counts = ", ".join(f"{n} {state}" for state in STATES if (n := sum(o.state == state for o in outcomes)))
-    body = "".join(_film(outcome, sources.get(outcome.name)) for outcome in sorted(outcomes, key=_badness))
+    body = "".join(_film(outcome, sheets) for outcome in sorted(outcomes, key=_badness))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>unmask-video: {len(outcomes)} files</title>'
         f"<style>{STYLE}</style><h1>{len(outcomes)} files: {counts}</h1>"
@@ -52,7 +44,7 @@ def _badness(outcome: Outcome) -> tuple[Any, ...]:
     return rank, not outcome.faults, -kept, likeness, outcome.name
 
 
-def _film(outcome: Outcome, source: Path | None) -> str:
+def _film(outcome: Outcome, sheets: Path) -> str:
     report, lines = outcome.report, []
     if outcome.why:
         lines.append(escape(outcome.why))
@@ -63,12 +55,14 @@ def _film(outcome: Outcome, source: Path | None) -> str:
         lines.append(f"{report['frames']} frames, {report['masked']} masked faces, {report['filled']} filled. {escape(kept)}")
         lines += ["No face was painted, so it was copied."] if report["copied"] else []
         lines += [escape(warning) for warning in report["warnings"]]
+    lines += [f"Made in {outcome.parts} parts."] if outcome.parts else []
+    lines += [escape(event) for event in outcome.events]
     checked = " verified" if outcome.checks and not outcome.faults else ""
     told = "".join(f"<p>{line}</p>" for line in lines)
     took = f" {outcome.seconds:.0f} s" if outcome.seconds else ""
     return (
         f'<section><h2>{escape(outcome.name)} <span class="state {outcome.state}">{outcome.state}{checked}</span>'
-        f'<span class="note">{took}</span></h2>{told}{_people(report)}{_sheet(outcome, source)}</section>'
+        f'<span class="note">{took}</span></h2>{told}{_people(report)}{_sheet(outcome, sheets)}</section>'
     )
 
 
@@ -93,29 +87,11 @@ def _people(report: dict[str, Any]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _sheet(outcome: Outcome, source: Path | None) -> str:
-    """Some moments before and after, in the page itself."""
-    if source is None or outcome.state not in ("done", "partly", "there") or not outcome.report.get("filled"):
+def _sheet(outcome: Outcome, sheets: Path) -> str:
+    """The worst moments before and after, in the page itself."""
+    picture = sheets / f"{outcome.name}.jpg"
+    if outcome.state not in ("done", "partly", "there") or not outcome.report.get("filled") or not picture.is_file():
         return ""
-    people = sorted((p for p in outcome.report["people"] if p["filled"]), key=lambda p: -p["filled"])
-    times = [(p["first"] + p["last"]) / 2 for p in people[:MOMENTS]]
-    longest = people[0]
-    for k in range(MOMENTS - len(times)):
-        times.append(longest["first"] + (longest["last"] - longest["first"]) * (0.15 + 0.7 * k))
-    columns = []
-    for when in sorted(times):
-        with suppress(UnmaskError, StopIteration, OSError):
-            columns.append(np.vstack([_picture(path, when) for path in (source, Path(outcome.target))]))
-    if not columns:
-        return ""
-    height = min(len(column) for column in columns)
-    there, data = cv2.imencode(".jpg", np.hstack([column[:height] for column in columns]), [cv2.IMWRITE_JPEG_QUALITY, 75])
-    text = base64.b64encode(data.tobytes()).decode() if there else ""
-    return f'<img alt="before and after" loading="lazy" src="data:image/jpeg;base64,{text}">'
-
-
-def _picture(path: Path, when: float) -> np.ndarray:
-    """The film at a moment, in seconds of its own time, small."""
-    with decode.open_video(path) as video, closing(video.frames(max(0.0, when - float(video.first_seconds)))) as frames:
-        shown = bgr(next(frames))
-    return cv2.resize(shown, (WIDTH, round(WIDTH * shown.shape[0] / shown.shape[1])), interpolation=cv2.INTER_AREA)
+    text = base64.b64encode(picture.read_bytes()).decode()
+    words = "before and after, where a face was turned farthest from its photo"
+    return f'<img alt="{words}" title="{words}" loading="lazy" src="data:image/jpeg;base64,{text}">'

@@ -19,8 +19,9 @@ from unmask_video.errors import BadEnvironment
 from unmask_video.face import mean_face
 from unmask_video.options import Options
 from unmask_video.picture import photo
-from unmask_video.pipeline import unmask, writer
+from unmask_video.pipeline import unmask
 from unmask_video.report import Report
+from unmask_video.work import writer
 
 PEERS = {"deface": ("deface", "--backend", "onnxrt"), "deface, opencv": ("deface", "--backend", "opencv")}
 """What goes the same way, to blur faces: the first words of commands that take IN -o OUT."""

@@ -114,6 +114,8 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
 @click.option("--max-faces", type=int, default=Options.max_faces, show_default=True, help="In a frame.")
 @click.option("--strict", is_flag=True, help="Refuse damaged input; else all that can be decoded is done, with exit code 3.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--sidecar", is_flag=True, help="Write OUT.json, which tells how the film was made and from what.")
+@click.option("--c2pa", nargs=2, metavar="CERT KEY", help="Sign content credentials into the film with these PEM files.")
 @click.option("--look-ahead/--no-look-ahead", default=Options.look_ahead, show_default=True,
               help="Let later frames steady earlier ones; without, each is painted as if there were none yet.")
 @click.option("--resume/--no-resume", default=Options.resume, show_default=True,
@@ -125,6 +127,7 @@ def name_files(files: tuple[str, ...], source: str | None, target: str | None) -
               show_default=True, help="On stderr; auto is a bar on a terminal, nothing elsewhere.")
 @click.option("--log-level", type=click.Choice(["error", "warning", "info", "debug"]), default="warning",
               show_default=True, help="What is told on stderr; debug adds tracebacks.")
+@click.option("--step", hidden=True, help="What `batch` asks for, see step.py.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def run(
     files: tuple[str, ...],
@@ -134,6 +137,7 @@ def run(
     reference: tuple[str, ...],
     progress: str,
     log_level: str,
+    step: str | None,
     sandbox: bool,
     sandbox_memory: int,
     sandbox_minutes: int,
@@ -147,6 +151,10 @@ def run(
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(levelname)s: %(message)s")
     paths = name_files(files, source, target)
     chosen = Options(**options)
+    if step:
+        from unmask_video.step import take_step  # late: loads the video libraries
+
+        raise click.exceptions.Exit(take_step(step, *files, reference, chosen))
     report = unmask_shown(paths, reference, chosen, progress)
     if progress == "json":
         click.echo(json.dumps({"report": report.to_json()}), err=True)

@@ -4,8 +4,8 @@
         for frame in video.frames():
             out.write(frame)
 
-With a journal, pictures are encoded in pieces that do not refer to each other; the film is put together from them at the
-end, and pieces that a stopped run has left are taken as they are.
+Where pieces are kept, the film is put together from them at the end, and those that are there are taken as they are; or
+some are made, and another process puts them together.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 
 import av
@@ -37,7 +39,7 @@ from unmask_video.encoders import (
 from unmask_video.errors import BadOption, CannotEncode, UnmaskError
 from unmask_video.film_file import FilmFile, Wanted, origin_of
 from unmask_video.frame import Frame
-from unmask_video.journal import SEGMENT, Journal, Piece, decode_times
+from unmask_video.pieces import SEGMENT, Piece, Pieces, decode_times
 from unmask_video.remux import part_of, put_in_place
 
 log = logging.getLogger(__name__)
@@ -66,16 +68,16 @@ class Writer:
         audio: bool = True,
         start_seconds: float = 0.0,
         stop_seconds: float | None = None,
-        journal: Journal | None = None,
+        pieces: Pieces | None = None,
+        seal: Callable[[Path], None] | None = None,
     ) -> None:
         """Check the options; nothing is written yet.
 
         `start_seconds` and `stop_seconds` are the trim that the frames were read with; with a start
-        the film's times begin at 0. Raises BadOption, BadEnvironment.
+        the film's times begin at 0. `seal` is given the whole film before it gets its name. Raises BadOption, BadEnvironment.
         """
         check_target(target)
-        self.warnings = []
-        self.busy_seconds = 0.0
+        self.warnings, self.busy_seconds = [], 0.0
         self._target, self._video = Path(target), video
         suffix = self._target.suffix.lower()
         chosen = choose_encoder(encoder, suffix)
@@ -83,8 +85,8 @@ class Writer:
         end = None if stop_seconds is None else video.first_seconds + Fraction(stop_seconds)
         settings = x264_options(encoder_options(chosen, crf, preset), chosen, video.info)
         self._wanted = Wanted(suffix, chosen, with_tags(settings, chosen, video.tags), audio, begin, end)
-        self._journal = journal
-        self._part = journal.folder / f"film.part{suffix}" if journal else part_of(self._target)
+        self._pieces, self._joins, self._seal = pieces, pieces is None or pieces.joins, seal
+        self._part = pieces.folder / f"film.part-{token_hex(4)}{suffix}" if pieces else part_of(self._target)
         self._frames: queue.Queue[Frame | None] = queue.Queue(video.info.in_hand)
         self._thread = threading.Thread(target=self._run, name="unmask-encode", daemon=True)
         self._error: BaseException | None = None
@@ -92,7 +94,7 @@ class Writer:
         self._file: FilmFile | None = None
         self._context: VideoCodecContext | None = None
         self._piece: Piece | None = None
-        self._first: int | None = None
+        self._first: int | None = pieces.first if pieces else None
         self._durations: dict[int, int] = {}
         self._reformatter = VideoReformatter()
 
@@ -100,10 +102,10 @@ class Writer:
         try:
             if self._target.exists() and self._target.samefile(self._video.path):
                 raise BadOption(f"the output {self._target} is the input itself; choose another name")
-            if self._journal:
-                self._journal.make()
+            if self._pieces:
+                self._pieces.make()
             self._open()
-            if self._journal:  # that was to see whether it can be done
+            if self._pieces:  # that was to see whether it can be done
                 self._file.close()
                 self._file = None
         except BaseException as error:
@@ -146,8 +148,11 @@ class Writer:
             raise self._error
         if self._first is None:
             raise CannotEncode(f"{self._target} was not written, for no frame came; check the trim")
-        self._file.close()
-        put_in_place(self._part, self._target)
+        if self._joins:
+            self._file.close()
+            if self._seal:
+                self._seal(self._part)
+            put_in_place(self._part, self._target)
 
     def _discard(self) -> None:
         """Stop the thread, close all that is open and remove the unfinished file, if there is one."""
@@ -190,13 +195,13 @@ class Writer:
     def _encode(self, frame: Frame) -> None:
         if self._first is None:
             self._first = frame.pts
-            if not self._journal:
+            if not self._pieces:
                 self._file.start(frame.pts)
-        if self._journal:
-            if frame.index < self._journal.frames:
+        if self._pieces:
+            if frame.index < self._pieces.begin:
                 return
             if frame.index % SEGMENT == 0:
-                self._next_piece()
+                self._next_piece(frame.index // SEGMENT)
         begin = time.perf_counter()
         picture = to_picture(frame, self._reformatter, pixel_format=self._context.pix_fmt, tags=self._video.tags)
         picture.pts = frame.pts - origin_of(self._first, self._wanted.begin is not None)
@@ -211,14 +216,16 @@ class Writer:
         if self._first is None:
             return
         self._end_piece()
-        if self._journal:
+        if not self._joins:
+            return
+        if self._pieces:
             self._join()
         self._file.finish()
 
-    def _next_piece(self) -> None:
+    def _next_piece(self, number: int) -> None:
         """A fresh encoder and a fresh piece; what was before is closed."""
         self._end_piece()
-        self._piece = self._journal.piece()
+        self._piece = self._pieces.piece(number)
         info, encoder = self._video.info, self._wanted.encoder
         self._context = VideoCodecContext.create(encoder, "w")
         self._context.options, self._context.flags = dict(self._wanted.options), self._flags
@@ -227,7 +234,7 @@ class Writer:
         open_encoder(self._context, encoder)
 
     def _end_piece(self) -> None:
-        if self._piece or not self._journal:
+        if self._piece or not self._pieces:
             begin = time.perf_counter()
             packets = self._context.encode(None)
             self.busy_seconds += time.perf_counter() - begin
@@ -240,10 +247,10 @@ class Writer:
         """The film of all pieces."""
         self._open()
         self._file.start(self._first)
-        base = self._context.time_base
-        told = [[one for piece in self._journal.pieces for one in piece[name]] for name in ("pts", "durations")]
+        base = self._video.info.time_base
+        told = [[one for piece in self._pieces.pieces for one in piece[name]] for name in ("pts", "durations")]
         times = decode_times(*told)
-        for (pts, duration, key, content), dts in zip(self._journal.packets(), times, strict=True):
+        for (pts, duration, key, content), dts in zip(self._pieces.packets(), times, strict=True):
             if self._abandoned:
                 return
             packet = av.Packet(content)

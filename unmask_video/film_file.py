@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from unmask_video.container import Source, film_stream, open_input
 from unmask_video.encoders import KEEPS_FIELDS, MUXERS, OWN_OPTIONS, open_encoder, rate_of, set_up, unheld_tags
 from unmask_video.errors import BadOption
+from unmask_video.provenance import mark
 from unmask_video.remux import Copier, film_tags, moves, rounding
 
 
@@ -50,7 +51,7 @@ class FilmFile:
             self.stream = self._add_film(film_stream(source))
             self.context: VideoCodecContext = self.stream.codec_context
             self.copier = Copier(source, self.output, suffix=wanted.suffix, audio=wanted.audio)
-            self.output.metadata.update(film_tags(source.metadata))
+            self.output.metadata.update(mark(film_tags(source.metadata)))
             first = wanted.begin or min(video.first_seconds, Fraction(0))
             self.output.set_chapters(self.copier.chapters(first, wanted.end))
             self.output.container_options.update(self._muxer_options())

@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,28 +24,26 @@ from zipfile import BadZipFile
 import numpy as np
 
 from unmask_video.errors import BadOption, CannotEncode, Stopped, UnmaskError
+from unmask_video.pieces import Pieces
 
 log = logging.getLogger(__name__)
 
-SEGMENT = 250
-"""Frames of an encoded piece: as much is done again, at most."""
 SAVE_SECONDS = 10.0
 """From one file of answers to the next."""
 SAMPLED = 1 << 20
 """Bytes at the input's beginning, middle and end that tell it from others."""
 LOADED = 3
 """Files of answers at a time: they are asked for in about the order in which they were given."""
-TOLD = ("pts", "durations", "keys", "sizes")
-"""Of each packet of a piece."""
 Arrays = dict[str, np.ndarray]
 DAMAGED = (OSError, ValueError, EOFError, BadZipFile)
 """What reading a torn file of answers may raise."""
 
 
-class Journal:
+class Journal(Pieces):
     """A folder beside `target`, made when there is something to keep; a context manager.
 
-    Left without an error it is removed; so it is if nothing was worth keeping, or where trying again would not help.
+    Left without an error it is removed, unless it `stays`; so it is if nothing was worth keeping, or where trying again
+    would not help.
 
     Args:
         target: the film that is being made.
@@ -56,10 +54,10 @@ class Journal:
     """
 
     def __init__(self, target: Path, facts: dict[str, Any]) -> None:
-        self.folder = target.with_name(f".{target.name[:60]}.unmask")
+        super().__init__(folder_of(target))
         self.facts = json.loads(json.dumps(facts))
+        self.stays = False
         self.lock: BinaryIO | None = None
-        self.pieces: list[dict[str, Any]] = []
         self.old: deque[Path] = deque()
         self.open: deque[Stored] = deque()
         self.fresh: dict[str, Arrays] = {}
@@ -79,6 +77,8 @@ class Journal:
             with suppress(CannotEncode):  # the disk is full, and what was saved before stands
                 self.save()
         self._close()
+        if kind is None and self.stays:
+            return
         if final or not self.worth_keeping:
             shutil.rmtree(self.folder, ignore_errors=True)
             return
@@ -86,11 +86,6 @@ class Journal:
         if kind and issubclass(kind, KeyboardInterrupt):
             raise Stopped(f"stopped; {kept}") from None
         log.warning("%s", kept)
-
-    @property
-    def frames(self) -> int:
-        """In closed pieces."""
-        return sum(len(piece["pts"]) for piece in self.pieces)
 
     @property
     def worth_keeping(self) -> bool:
@@ -101,7 +96,7 @@ class Journal:
     def make(self) -> Path:
         """The folder, with the facts in it, locked."""
         if self.lock is None:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            super().make()
             self._lock()
             write_whole(self.folder / "facts.json", json.dumps(self.facts).encode())
         return self.folder
@@ -115,10 +110,7 @@ class Journal:
             raise
         for part in self.folder.glob("*.part*"):
             part.unlink()
-        for number in range(10**6):
-            if (piece := self._read_piece(number)) is None:
-                break
-            self.pieces.append(piece)
+        self.take_up()
         self.old.extend(sorted(self.folder.glob("answers-*.npz")))
         self.answers = len(self.old)
         log.info("%s: going on after %d frames", self.folder, self.frames)
@@ -154,31 +146,6 @@ class Journal:
     def _close(self) -> None:
         if self.lock:
             self.lock.close()
-
-    # --- encoded pieces ------------------------------------------------------------------------
-
-    def piece(self) -> Piece:
-        """A new piece, after the closed ones."""
-        return Piece(self, self._piece_path(len(self.pieces)))
-
-    def packets(self) -> Iterator[tuple[int, int, bool, bytes]]:
-        """Of all closed pieces, in the order in which they are decoded: pts, duration, whether a key frame, content."""
-        for number, piece in enumerate(self.pieces):
-            with self._piece_path(number).with_suffix(".data").open("rb") as data:
-                for pts, duration, key, size in zip(*(piece[name] for name in TOLD), strict=True):
-                    yield pts, duration, key, data.read(size)
-
-    def _piece_path(self, number: int) -> Path:
-        return self.folder / f"piece-{number:06}.json"
-
-    def _read_piece(self, number: int) -> dict[str, Any] | None:
-        path = self._piece_path(number)
-        try:
-            piece, size = json.loads(path.read_bytes()), path.with_suffix(".data").stat().st_size
-            numbers = np.array([piece[name] for name in TOLD], np.int64)  # all of one length, or it raises
-            return piece if numbers.shape[1] and numbers[TOLD.index("sizes")].sum() == size else None
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-            return None
 
     # --- answers -------------------------------------------------------------------------------
 
@@ -234,45 +201,9 @@ class Stored:
             self.parts.setdefault(name, []).append(part)
 
 
-class Piece:
-    """An encoded piece that grows; it counts once it is closed."""
-
-    def __init__(self, journal: Journal, path: Path) -> None:
-        journal.make()
-        self.journal, self.path = journal, path
-        self.data = path.with_suffix(".data").open("wb")
-        self.told: dict[str, Any] = {name: [] for name in TOLD}
-
-    def add(self, *, pts: int, duration: int, key: bool, content: bytes) -> None:
-        self.data.write(content)
-        for name, value in zip(TOLD, (pts, duration, key, len(content)), strict=True):
-            self.told[name].append(value)
-
-    def drop(self) -> None:
-        with suppress(OSError):  # it will not be finished, and its last bytes may find no room
-            self.data.close()
-
-    def close(self) -> None:
-        self.data.flush()
-        os.fsync(self.data.fileno())
-        self.data.close()
-        self.journal.save()  # or the answers of its last seconds would be asked for again
-        write_whole(self.path, json.dumps(self.told).encode())
-        self.journal.pieces.append(self.told)
-
-
-def decode_times(shown: list[int], durations: list[int]) -> list[int]:
-    """When pictures are decoded that are shown at these times for so long, given in the order in which they are decoded.
-
-    Pieces say it each for itself, and with a variable rate they would overlap. MP4 cuts a film off that is not decoded
-    for as long as it is shown.
-    """
-    order = sorted(shown)
-    rank = {pts: number for number, pts in enumerate(order)}
-    delay = max(number - rank[pts] for number, pts in enumerate(shown))
-    times = [order[0] - (order[delay] - order[number]) for number in range(delay)] + order[: len(order) - delay]
-    lasts = max(pts + duration for pts, duration in zip(shown, durations, strict=True)) - order[0]
-    return [min(times[0], times[-1] + durations[-1] - lasts), *times[1:]]
+def folder_of(target: Path) -> Path:
+    """Where what is done of a film is kept until it is whole."""
+    return target.with_name(f".{target.name[:60]}.unmask")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -67,6 +67,10 @@ class Options:
     """In a frame; of more, those that are seen best are filled."""
     overwrite: bool = False
     """Replace the target if it exists."""
+    sidecar: bool = False
+    """Write a file beside the target, OUT.json, that tells how it was made and from what."""
+    c2pa: tuple[str, str] | None = None
+    """A certificate and its key, both files in PEM, with which content credentials are signed into the film."""
     look_ahead: bool = True
     """Later frames have a say in earlier ones, which steadies them; without, all is as in `live`."""
     resume: bool = True

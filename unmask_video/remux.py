@@ -25,6 +25,8 @@ MP4_TAGS = frozenset(
     "creation_time".split()
 )
 """The tags that plain MP4 has places for; others need its free form."""
+MARK = "unmask-video"
+"""What the line begins with that tells of an output where it comes from."""
 COVERS = {"mjpeg": "jpeg", "png": "png", "bmp": "bmp", "gif": "gif"}
 """Codecs of cover pictures, and the names of their kinds."""
 SOUND_STEP = Fraction(1, 10_000)
@@ -60,7 +62,9 @@ def copy_whole(source: Path, target: Path) -> None:
 
 def film_tags(metadata: dict[str, str]) -> dict[str, str]:
     """The tags that are true of the new file as well."""
-    return {key: value for key, value in metadata.items() if not key.lower().startswith(STALE_TAGS)}
+    return {
+        key: value for key, value in metadata.items() if not (key.lower().startswith(STALE_TAGS) or value.startswith(MARK))
+    }  # fmt: skip
 
 
 def moves(ticks: int, before: Fraction, after: Fraction) -> Fraction:

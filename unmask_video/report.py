@@ -87,6 +87,8 @@ class Report:
     """No face was painted, so the film is the input itself, copied as it is."""
     first_seconds: float = 0.0
     """From the beginning until the first frame was ready, by the clock."""
+    worst: tuple[float, ...] = ()
+    """When filled faces were turned farthest from their photos, the worst first, in seconds of the film's own time."""
     stages: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By stage, seconds on the CPU and by the clock; stages work side by side."""
 

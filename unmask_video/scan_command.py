@@ -32,7 +32,7 @@ def scan(folder: Path, *, cast: Path, every: float) -> None:
     from unmask_video import scan as films
     from unmask_video.tools import Tools
 
-    jobs, _ = batch.plan(folder, cast, "{stem}{suffix}")
+    jobs, _ = batch.plan(str(folder), str(cast), "{stem}{suffix}")
     if not jobs:
         raise BadOption(f"there is no film below {folder}; films end in one of {', '.join(batch.READ)}")
     cast.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def scan(folder: Path, *, cast: Path, every: float) -> None:
     show, found, bad = Films(len(jobs)), [], 0
     for job in jobs:
         try:
-            seen = films.stretches(job.source, job.name, tools, every=every)
+            seen = films.stretches(Path(job.source), job.name, tools, every=every)
             show.finished(job.name, f"{len(seen)} faces that come and go")
         except UnmaskError as error:
             seen, bad = [], bad + 1

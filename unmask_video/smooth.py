@@ -10,9 +10,9 @@ import numpy as np
 
 from unmask_video.face import LOOK, FaceCrop, Filled, Patch
 from unmask_video.frame import Frame
-from unmask_video.journal import SEGMENT
 from unmask_video.painting import around, part, window
 from unmask_video.picture import grey, grid
+from unmask_video.pieces import SEGMENT
 
 SHARE = 0.7
 """Most that the carried patch contributes."""

@@ -7,10 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unmask_video.face import mean_face
-from unmask_video.people import Cast, Matched
+import numpy as np
+
+from unmask_video.face import Face, Mask, direction, mean_face
+from unmask_video.frame import Frame
+from unmask_video.people import Cast, Matched, Photos
 from unmask_video.report import Person, Progress, Report
 from unmask_video.stopwatch import Stopwatch
+
+LOOKED, WORST, APART = 12, 3, 1.0
+"""Every so manyth frame may be one of so many worst ones, which are so many seconds apart."""
 
 
 @dataclass
@@ -28,6 +34,8 @@ class Tally:
     filled: dict[int, int] = field(default_factory=dict)
     spans: dict[int, tuple[float, float]] = field(default_factory=dict)
     """When each track was seen first and last."""
+    turned: list[tuple[float, float]] = field(default_factory=list)
+    """How far the farthest face was turned from its photo, and when."""
     warnings: list[str] = field(default_factory=list)
     first_seconds: float = 0.0
     painted: bool = False
@@ -44,7 +52,25 @@ class Tally:
                     (self.seen, True), (self.masked, mask.present), (self.filled, mask.present and len(photos) > 0)
                 ):  # fmt: skip
                     table[face.track_id] = table.get(face.track_id, 0) + true
+            if frame.index % LOOKED == 0:
+                self._compare(frame, faces)
             yield frame, faces
+
+    def _compare(self, frame: Frame, faces: list[tuple[Face, Mask, Photos]]) -> None:
+        away = [
+            float(np.linalg.norm(direction(face.landmarks) - photos[0][0].direction))
+            for face, mask, photos in faces if mask.present and photos
+        ]  # fmt: skip
+        if away:
+            self.turned.append((max(away), frame.time_seconds))
+
+    def worst(self) -> tuple[float, ...]:
+        """See `Report.worst`."""
+        found: list[float] = []
+        for _, when in sorted(self.turned, reverse=True):
+            if len(found) < WORST and all(abs(when - other) >= APART for other in found):
+                found.append(round(when, 3))
+        return tuple(found)
 
     def progress(self, total: int) -> Progress:
         return Progress(self.frames, total, sum(self.seen.values()), sum(self.filled.values()))
@@ -55,7 +81,7 @@ class Tally:
         return Report(
             self.source, self.target, self.frames, sum(self.seen.values()), sum(self.masked.values()),
             sum(self.filled.values()), people, time.perf_counter() - self.began, codec_seconds, tuple(self.warnings),
-            self.damaged, self.copied, self.first_seconds, stages,
+            self.damaged, self.copied, self.first_seconds, self.worst(), stages,
         )  # fmt: skip
 
     def person(self, track_id: int) -> Person:

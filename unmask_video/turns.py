@@ -51,13 +51,8 @@ class Painted:
 Turned = tuple[Frame, list[Turn]]
 
 
-def by_turns(
-    matched: Iterable[tuple[Frame, list[tuple[Face, Mask, Photos]]]], *, rest: float, first: int = 0
-) -> Iterator[Turned]:  # fmt: skip
-    """Who is filled, and whether anew: if `rest` seconds have gone by, or it was not there before, or has other photos.
-
-    Nobody is before frame `first`, but for those painted anew shortly before, whom the frames between want.
-    """
+def by_turns(matched: Iterable[tuple[Frame, list[tuple[Face, Mask, Photos]]]], *, rest: float) -> Iterator[Turned]:
+    """Who is filled, and whether anew: if `rest` seconds have gone by, or it was not there before, or has other photos."""
     fresh: dict[int, tuple[set[int], int, float]] = {}
     for frame, faces in matched:
         turns, before, fresh = [], fresh, {}
@@ -69,6 +64,12 @@ def by_turns(
             anew = now[0] != last[0] or now[1] - last[1] >= MOST or not 0 <= now[2] - last[2] < rest
             turns.append(Turn(face, mask, photos, anew))
             fresh[face.track_id] = now if anew else last
+        yield frame, turns
+
+
+def wanted(turned: Iterable[Turned], first: int) -> Iterator[Turned]:
+    """Nobody before frame `first`, but for those painted anew shortly before, whom the frames between want."""
+    for frame, turns in turned:
         yield frame, [turn for turn in turns if frame.index >= first or (frame.index > first - MOST and turn.anew)]
 
 
