@@ -89,7 +89,7 @@ class Journal(Pieces):
 
     @property
     def worth_keeping(self) -> bool:
-        return bool(self.pieces or self.answers)
+        return bool(self.pieces or self.answers or self.stays)
 
     # --- the folder ----------------------------------------------------------------------------
 

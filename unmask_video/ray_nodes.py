@@ -102,7 +102,8 @@ def run_here(words: list[str], photos: list[Photo]) -> Iterator[str | int]:
             words = [f"--reference={photo.who}{kept}{photo.choice}" if word == photo.word else word for word in words]
         with started(words) as process:
             try:
-                yield from process.stderr
+                for line in process.stderr:
+                    yield line.rstrip()
             finally:
                 if process.poll() is None:
                     process.terminate()

@@ -55,10 +55,9 @@ def begin(
             if options.sidecar:
                 write_beside(target, source, work.references, options, report)
             return {"report": report, "pieces": 0, "missing": []}
-        work.journal.stays = True
         if not (work.journal.folder / HEAD).exists() and (copied := first_pass(work, total)):
-            work.journal.stays = False
             return {"report": copied, "pieces": 0, "missing": []}
+        work.journal.stays = True
         table = Table(work.journal.folder)
         there = Pieces(work.journal.folder)
         missing = [number for number in range(table.pieces) if not there.has(number)]
@@ -129,12 +128,14 @@ def join(source: Path, target: Path, *, reference: Sequence[str], options: Optio
     folder = folder_of(target)
     facts, table = kept_facts(source, folder), Table(folder)
     with decode.open_video(source, limits=limits(options)) as video, Journal(target, facts) as journal:
+        journal.stays = True
         if journal.frames != table.frames:
             raise CannotEncode(f"{target} lacks what comes after {journal.frames} of {table.frames} frames; paint it first")
         journal.first = table.first
         out = writer(video, target, options, journal)
         with out:
             pass  # all pictures are there
+        journal.stays = False
     warnings = dict.fromkeys([*table.report["warnings"], *out.warnings])
     report = table.report | {"warnings": list(warnings)}
     if options.sidecar:
