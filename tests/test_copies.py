@@ -11,7 +11,7 @@ from faces import Footage, portrait, write_photo
 from helpers import frames_25
 from test_pipeline import COUNT, FILM, assert_alike, make, moving, read, run
 
-from unmask_video import pipeline
+from unmask_video import pipeline, work
 from unmask_video.picture import thumbnail
 
 
@@ -50,7 +50,7 @@ def test_a_search_that_sees_no_mask_is_enough(folder: Path, monkeypatch: pytest.
     make(folder, footage=Footage(portrait()))
     assert run(folder).frames == COUNT and not called, "no frame was gone through a second time"
     assert run(folder, target="searched.mp4", mine_references="off").copied and called.pop()
-    monkeypatch.setattr(pipeline, "MOST_LOOKS", 0.1)
+    monkeypatch.setattr(work, "MOST_LOOKS", 0.1)
     assert run(folder, target="seldom.mp4").copied and called.pop(), "looks were too far apart to tell"
     monkeypatch.undo()
     make(folder)

@@ -195,11 +195,13 @@ class Making:
             self.look()
 
     def make(self) -> int | None:
-        code, told = self.step("begin" if self.batch.parts is None else "cut", "its first step")
+        parts, workers = self.batch.parts, self.batch.engine.workers
+        first = "whole" if parts == 1 or (parts is None and workers == 1) else "cut" if parts else "begin"
+        code, told = self.step(first, "its first step")
         self.outcome.report = told.get("report", {})
         if code != 0 or not told["pieces"]:
             return code
-        parts = cut(told["pieces"], self.batch.parts)
+        parts = cut(told["pieces"], parts)
         open_parts = [part for part in parts if set(range(*part)) & set(told["missing"])]
         self.outcome.parts = len(parts)
         with ThreadPoolExecutor(max(len(open_parts), 1), thread_name_prefix="unmask-part") as pool:

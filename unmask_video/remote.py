@@ -90,7 +90,7 @@ def at_hand(source: str, target: str, step: str) -> Iterator[tuple[Path, Path]]:
 
 def wanted_of(files: Any, beside: str, step: str) -> list[str]:
     """The files beside a target that a step needs, with their folder's name."""
-    if not files.exists(beside) or step.split(":")[0] not in ("begin", "cut", "paint", "join"):
+    if not files.exists(beside) or step.split(":")[0] in ("copy", "look", "check"):
         return []
     there = {name.rsplit("/", 1)[1] for name in files.find(beside)}
     if step.startswith("paint:"):

@@ -41,16 +41,16 @@ Show = Callable[[Progress], None] | None
 
 
 def begin(
-    source: Path, target: Path, *, reference: Sequence[str], options: Options, cut: bool = False, progress: Show = None
+    source: Path, target: Path, *, reference: Sequence[str], options: Options, cut: bool | None = None, progress: Show = None
 ) -> dict[str, Any]:  # fmt: skip
-    """The first pass; or the whole film, where it is short and need not be `cut`, or nobody in it is filled.
+    """The first pass; or the whole film, where nobody in it is filled or it is not to be `cut`; None: short ones are not.
 
     Gives "report", as `Report.to_json` has it, how many "pieces" there are, none once the film is whole, and the numbers of
     those that are "missing". Raises UnmaskError.
     """
     with work_on(source, target, reference, options, progress) as work:
         total = total_frames(work.video.info, options)
-        if work.journal is None or not (cut or total > LONG):
+        if work.journal is None or not (total > LONG if cut is None else cut):
             report = unmasked(work).to_json()
             if options.sidecar:
                 write_beside(target, source, work.references, options, report)

@@ -18,12 +18,15 @@ from unmask_video.remux import copy_whole
 from unmask_video.sheet import sheet
 from unmask_video.verify import verify
 
+CUT = {"whole": False, "begin": None, "cut": True}
+"""First steps, and whether they leave the film to others."""
+
 
 def take_step(step: str, source: str, target: str, reference: tuple[str, ...], options: Options) -> int:
     """The exit code.
 
     Args:
-        step: "begin" or "cut", see `segments.begin`; "paint:FIRST:LAST", see `segments.paint`; "join"; "copy"; or
+        step: one of `CUT`, see `segments.begin`; "paint:FIRST:LAST", see `segments.paint`; "join"; "copy"; or
             "look:SECONDS,...", which gives pictures before and after at those times, and "check:SECONDS,...", which
             verifies, too.
         source, target: paths, or addresses that fsspec knows.
@@ -42,8 +45,8 @@ def take_step(step: str, source: str, target: str, reference: tuple[str, ...], o
 def _told(what: str, rest: str, source: Path, target: Path, reference: tuple[str, ...], options: Options) -> dict[str, Any]:
     display = make_display("json", source.name)
     try:
-        if what in ("begin", "cut"):
-            return segments.begin(source, target, reference=reference, options=options, cut=what == "cut", progress=display)
+        if what in CUT:
+            return segments.begin(source, target, reference=reference, options=options, cut=CUT[what], progress=display)
         if what == "paint":
             first, last = map(int, rest.split(":"))
             segments.paint(source, target, first=first, last=last, options=options, progress=display)
