@@ -16,7 +16,7 @@ from unmask_video.options import Options
 from unmask_video.remux import MARK
 
 NOTE = "a reconstruction, not evidence of what anybody looked like or said"
-LINE = f"{MARK} {__version__}: what face masks hid was painted in; {NOTE}"
+LINE = f"{MARK} {__version__} paints in what face masks hide: {NOTE}"
 """In a film's tags."""
 PLACES = ("comment", "description", "synopsis")
 """Tags that may hold it; the first that the film has not."""

@@ -6,6 +6,7 @@ what the encoder has lost, which is told from how much all of them differ: a blo
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -69,6 +70,8 @@ def verify(
     """
     source, target = Path(source), Path(target)
     with one_thread_each(), decode.open_video(source) as before, decode.open_video(target) as after:
+        if filecmp.cmp(source, target, shallow=False):  # as films come out in which nobody is filled
+            return [Finding("the file", "same", "byte for byte")]
         old, new = contents(source), contents(target)
         seen = _Pictures(before, after)
         seen.compare(progress)
