@@ -62,7 +62,9 @@ def detect_rgb(
     height, width = picture.shape[:2]
     padded = cv2.copyMakeBorder(picture, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
     image = padded.transpose(2, 0, 1)[None].astype(np.float32)
-    heat, size, offset, points = session("centerface", providers).run(None, {"image": image})
+    # Whole frames are looked at now and then, and would keep more memory than all else.
+    network = session("centerface", providers, keeps=False)
+    heat, size, offset, points = network.run(None, {"image": image})
     rows, columns = np.nonzero(heat[0, 0] > score)
     scores = heat[0, 0, rows, columns]
     # Channels are (y, x) pairs on a grid of 4 px; sizes are logarithms.
