@@ -138,7 +138,7 @@ def work(tmp_path: Path, answers: list[int], monkeypatch: pytest.MonkeyPatch, fi
 
     def call(words: list[str], told: Any) -> int:
         told("unmask-video: why")
-        told('{"report": {}, "pieces": 0, "missing": []}')
+        told('{"report": {"worst": []}, "pieces": 0, "missing": []}')
         return next(left)
 
     monkeypatch.setattr(engine, "call", call)

@@ -79,9 +79,12 @@ def test_a_file_beside_the_film_tells_from_what_it_was_made(folder: Path) -> Non
     assert cli.exit_code(words) == 0
     told = json.loads((folder / "out.mp4.json").read_bytes())
     assert told["references"] == {"face.png": hashlib.sha256((folder / "face.png").read_bytes()).hexdigest()}
-    assert (told["frames"], told["faces_filled"], told["unchanged"], told["model"]) == (8, 8, False, "swift")
+    assert (told["frames"], told["faces_filled"], told["model"]) == (8, 8, "swift")
     assert told["people"][0]["name"] == "Anna" and "not evidence" in told["note"] and "swift" in told["networks"]
     assert "unveilify" not in told["networks"]
+    write_footage(folder / "bare.mp4", Footage(portrait()), FILM)
+    assert unmask(folder / "bare.mp4", folder / "copy.mp4", options=Options(sidecar=True)).copied
+    assert not (folder / "copy.mp4.json").exists()
 
 
 @pytest.mark.parametrize("key", [

@@ -182,7 +182,7 @@ class Making:
             Path(self.job.target).parent.mkdir(parents=True, exist_ok=True)
         outcome = self.outcome
         if self.job.words is None:
-            code, _ = self.step("copy", "it could not be copied")
+            code, _ = self.step("copy", "its copying")
             outcome.why = outcome.why if code else "shows nobody who may be filled, so it was copied"
         else:
             code = self.make()
@@ -204,7 +204,7 @@ class Making:
         parts = cut(told["pieces"], parts)
         open_parts = [part for part in parts if set(range(*part)) & set(told["missing"])]
         self.outcome.parts = len(parts)
-        with ThreadPoolExecutor(max(len(open_parts), 1), thread_name_prefix="unmask-part") as pool:
+        with ThreadPoolExecutor(workers, thread_name_prefix="unmask-part") as pool:
             made = [pool.submit(self.paint, part, f"part {parts.index(part) + 1} of {len(parts)}") for part in open_parts]
             codes = [one.result() for one in made]
         if bad := [code for code in codes if code != 0]:
@@ -238,17 +238,21 @@ class Making:
     def step(self, step: str, name: str) -> tuple[int | None, dict[str, Any]]:
         """The exit code and what was told; tried again if that may help."""
         found: dict[str, Any] = {}
+        why = ""
 
         def told(line: str) -> None:
+            nonlocal why
             try:
                 said = json.loads(line)
             except ValueError:
-                self.outcome.why = line.strip() or self.outcome.why  # its last word is the reason
+                why = line.strip() or why  # its last word is the reason
                 return
             if "stage" in said:
                 self.show(said, step)
             else:
                 found.update(said)
+                if "report" in said:  # by which the film lay elsewhere
+                    said["report"] |= {"source": self.job.source, "target": self.job.target}
 
         again = ["--overwrite"] if self.batch.overwrite else []
         own = self.job.words or ()
@@ -258,10 +262,10 @@ class Making:
             tries += 1
             code = self.batch.call(words, told)
             most = max(self.batch.retry, self.batch.engine.patience) if code is not None and code < 0 else self.batch.retry
-            self.outcome.tries = max(self.outcome.tries, tries)
+            self.outcome.tries, self.outcome.why = max(self.outcome.tries, tries), why or self.outcome.why
             if code is None or not (code == FAILED or code < 0) or tries > most:
                 return code, found
-            self.outcome.events.append(f"{name}: {self.outcome.why}; it is done again")
+            self.outcome.events.append(f"{name}: {why}; it is done again")
 
     def show(self, said: dict[str, Any], step: str) -> None:
         if step.startswith("paint"):

@@ -60,7 +60,7 @@ def unmask(
     with work_on(Path(source), Path(target), reference, options, progress) as work:
         report = unmasked(work)
         if options.sidecar:
-            write_beside(work.target, work.video.path, work.references, options, report.to_json())
+            write_beside(work.target, work.video.path, report=report.to_json(), references=work.references, options=options)
         return report
 
 
@@ -70,14 +70,20 @@ def unmasked(work: Work) -> Report:
     out, done = writer(video, target, options, work.journal), work.journal.frames if work.journal else 0
     tally, sign, seen = searched(work)
     waits = sign < segment.ON and not done and may_copy(video.path, target, options)
-    if waits and seen and sign < segment.LITTLE:
-        copy_whole(video.path, target)
-        tally.copied, tally.frames = True, seen
-    else:
+    if not (waits and copied(tally, sign, seen)):
         convert(work, out, tally, waits=waits, done=done)
     if tally.copied:
         return tally.report(0.0)
     return told(tally, work, out.warnings, video.busy_seconds + out.busy_seconds)
+
+
+def copied(tally: Tally, sign: float, seen: int) -> bool:
+    """Copy a film of which the search tells for sure that nobody in it is masked; whether it was."""
+    if not seen or sign >= segment.LITTLE:
+        return False
+    copy_whole(tally.source, tally.target)
+    tally.copied, tally.frames = True, seen
+    return True
 
 
 def convert(work: Work, out: encode.Writer, tally: Tally, *, waits: bool, done: int) -> None:

@@ -38,15 +38,29 @@ def beside(target: Path) -> Path:
     return target.with_name(f"{target.name}.json")
 
 
-def write_beside(target: Path, source: Path, references: dict[str, str], options: Options, report: dict[str, Any]) -> None:
-    """The file beside a film; `references` are photos' names and sha256. Raises CannotEncode."""
+def write_beside(
+    target: Path, source: Path, *, report: dict[str, Any], references: dict[str, str], options: Options
+) -> None:  # fmt: skip
+    """The file beside a film, none if it was only copied.
+
+    Args:
+        target: that film.
+        source: what it was made of.
+        report: `Report.to_json`.
+        references: photos' names and sha256.
+
+    Raises:
+        CannotEncode: it could not be written.
+    """
+    if report["copied"]:
+        return
     networks = {name: entry.sha256 for name, entry in FILES.items() if name not in MODELS or name == options.model}
     if Path(options.model).suffix == ".onnx":
         networks[options.model] = sha256_of(Path(options.model))
     told = {
         "tool": "unmask-video", "version": __version__, "made": datetime.now(UTC).isoformat(timespec="seconds"), "note": NOTE,
         "source": source.name, "source_fingerprint": fingerprint(source), "target": target.name, "references": references,
-        "model": options.model, "networks": networks, "unchanged": report["copied"],
+        "model": options.model, "networks": networks,
         "frames": report["frames"], "faces_filled": report["filled"], "faces_left_masked": sum(report["kept"].values()),
         "people": [
             {key: person[key] for key in ("index", "name", "filled", "masked", "reference", "likeness", "first", "last")}

@@ -22,7 +22,7 @@ from unmask_video.frame import Frame
 from unmask_video.journal import Journal, fingerprint, folder_of
 from unmask_video.options import Options, check_paths
 from unmask_video.pieces import SEGMENT, Pieces
-from unmask_video.pipeline import analysed, may_copy, painted, total_frames, unmasked
+from unmask_video.pipeline import analysed, copied, may_copy, painted, total_frames, unmasked
 from unmask_video.provenance import write_beside
 from unmask_video.remux import copy_whole
 from unmask_video.report import Progress
@@ -53,10 +53,10 @@ def begin(
         if work.journal is None or not (total > LONG if cut is None else cut):
             report = unmasked(work).to_json()
             if options.sidecar:
-                write_beside(target, source, work.references, options, report)
+                write_beside(target, source, report=report, references=work.references, options=options)
             return {"report": report, "pieces": 0, "missing": []}
-        if not (work.journal.folder / HEAD).exists() and (copied := first_pass(work, total)):
-            return {"report": copied, "pieces": 0, "missing": []}
+        if not (work.journal.folder / HEAD).exists() and (report := first_pass(work, total)):
+            return {"report": report, "pieces": 0, "missing": []}
         work.journal.stays = True
         table = Table(work.journal.folder)
         there = Pieces(work.journal.folder)
@@ -67,7 +67,9 @@ def begin(
 def first_pass(work: Work, total: int) -> dict[str, Any] | None:
     """Write the table. If nobody is filled the film is copied, where it can be; then its report."""
     video, options = work.video, work.options
-    tally, _, _ = searched(work)
+    plain, (tally, sign, seen) = may_copy(video.path, work.target, options), searched(work)
+    if plain and copied(tally, sign, seen):
+        return tally.report(0.0).to_json()
     table = TableWriter(work.journal.make())
     with (
         closing(video.frames(options.trim_start, options.trim_end)) as frames,
@@ -78,7 +80,7 @@ def first_pass(work: Work, total: int) -> dict[str, Any] | None:
             tally.frames += 1
             if work.progress:
                 work.progress(replace(tally.progress(total), stage="first pass"))
-    tally.copied = not table.photos and may_copy(video.path, work.target, options)
+    tally.copied = plain and not table.photos
     report = told(tally, work, [], 0.0).to_json()
     if tally.copied:
         copy_whole(video.path, work.target)
@@ -139,7 +141,7 @@ def join(source: Path, target: Path, *, reference: Sequence[str], options: Optio
     warnings = dict.fromkeys([*table.report["warnings"], *out.warnings])
     report = table.report | {"warnings": list(warnings)}
     if options.sidecar:
-        write_beside(target, source, photo_hashes(reference), options, report)
+        write_beside(target, source, report=report, references=photo_hashes(reference), options=options)
     return report
 
 
