@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import sys
 import threading
@@ -21,6 +22,8 @@ from unmask_video import decode
 from unmask_video.container import READ_ERRORS, colour_of, convert, film_stream, planar_format, planes, rotation_deg, tags_of
 from unmask_video.errors import CannotOpen, UnmaskError
 from unmask_video.frame import Colour, Frame
+
+log = logging.getLogger(__name__)
 
 ADDRESS = re.compile(r"(rtsp|rtsps|http|https|udp|tcp|rtp)://", re.IGNORECASE)
 PROTOCOLS = "rtp,udp,tcp,http,https,tls,httpproxy,crypto"
@@ -114,6 +117,8 @@ class Source:
                     return
                 pause = PAUSES[min(attempt, len(PAUSES) - 1)]
                 self.told = f"{self.name} is lost; trying again in {pause:g} s"
+                if attempt == 0:  # once; while nothing comes there is no picture to say it on
+                    log.warning("%s is lost; trying again until it comes back", self.name)
                 self._stop.wait(pause)
                 attempt, opened = attempt + 1, self._shots(self._stop)
         except BaseException as error:
@@ -192,9 +197,11 @@ def _from_address(address: str, stop: threading.Event) -> Generator[_Picture, No
         if stream is None or stream.codec_context is None:
             raise CannotOpen(f"{shown(address)} sends no moving picture; give the address of a video stream")
         stream.thread_type = "SLICE"  # whole frames ahead would come late
+        last = time.monotonic()
         for packet in container.demux(stream):
             arrived = time.monotonic()
             for picture in _decoded(packet):
+                last = arrived
                 tags, layout = tags_of(picture, stream), planar_format(picture.format)
                 native = picture
                 if picture.format.name != layout:
@@ -202,7 +209,7 @@ def _from_address(address: str, stop: threading.Event) -> Generator[_Picture, No
                     native = convert(picture, reformatter, pixel_format=layout, size=size, tags=tags)
                 colour = colour_of(tags, layout, picture.height)
                 yield _Picture(planes(native), layout, colour, rotation_deg(tags.display_matrix), arrived)
-            if stop.is_set():
+            if stop.is_set() or arrived - last > PATIENCE:  # what comes may be rubbish
                 return
 
 
