@@ -17,6 +17,8 @@ from unmask_video.stopwatch import Stopwatch
 
 LOOKED, WORST, APART = 12, 3, 1.0
 """Every so manyth frame may be one of so many worst ones, which are so many seconds apart."""
+REMEMBERED = 500
+"""Frames that may still become one."""
 
 
 @dataclass
@@ -63,6 +65,8 @@ class Tally:
         ]  # fmt: skip
         if away:
             self.turned.append((max(away), frame.time_seconds))
+            if len(self.turned) > 2 * REMEMBERED:  # a camera's film has no end
+                self.turned = sorted(self.turned)[-REMEMBERED:]
 
     def worst(self) -> tuple[float, ...]:
         """See `Report.worst`."""
