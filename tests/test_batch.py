@@ -163,6 +163,13 @@ def test_nothing_else_is_begun_after_a_failure_if_that_is_asked(tmp_path: Path, 
     assert [o.state for o in halted] == ["done", "failed", "stopped", "stopped"]
 
 
+def test_a_picture_that_cannot_be_written_is_its_film_s_trouble_alone(event: Path) -> None:
+    (event / "out/.sheets/evening/party.mp4.jpg").mkdir(parents=True)
+    assert call(event) == 3
+    films = told(event / "out")
+    assert films["evening/party.mp4"]["state"] == "failed" and films["nobody.mkv"]["state"] == "done"
+
+
 def test_a_batch_that_is_killed_takes_its_films_along_and_goes_on(event: Path) -> None:
     for number in range(3):
         shutil.copy(event / "in/evening/party.mp4", event / f"in/{number}.mp4")

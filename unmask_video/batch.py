@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from unmask_video import remote
 from unmask_video.encoders import MUXERS
-from unmask_video.errors import BadOption
+from unmask_video.errors import BadOption, UnmaskError
 from unmask_video.journal import write_whole
 from unmask_video.outcome import NOT_BEGUN, Outcome
 
@@ -148,13 +148,13 @@ class Batch:
         outcome = Outcome(job.name, job.target, "stopped", NOT_BEGUN)
         if self._stop.is_set():
             return outcome
-        if not self.overwrite and remote.exists(job.target):
-            outcome.state, outcome.why = "there", ""
-            return outcome
         began = time.monotonic()
         try:
+            if not self.overwrite and remote.exists(job.target):
+                outcome.state, outcome.why = "there", ""
+                return outcome
             Making(self, job, outcome).run()
-        except OSError as error:  # which is this film's alone
+        except (OSError, UnmaskError) as error:  # which is this film's alone
             outcome.state, outcome.why = "failed", str(error)
         outcome.seconds = round(time.monotonic() - began, 2)
         if self.halt_on_error and not outcome.good:

@@ -58,10 +58,7 @@ def unmask(
         UnmaskError: see `unmask_video.errors`; whatever stood at `target` is then untouched.
     """
     with work_on(Path(source), Path(target), reference, options, progress) as work:
-        report = unmasked(work)
-        if options.sidecar:
-            write_beside(work.target, work.video.path, report=report.to_json(), references=work.references, options=options)
-        return report
+        return unmasked(work)
 
 
 def unmasked(work: Work) -> Report:
@@ -74,7 +71,10 @@ def unmasked(work: Work) -> Report:
         convert(work, out, tally, waits=waits, done=done)
     if tally.copied:
         return tally.report(0.0)
-    return told(tally, work, out.warnings, video.busy_seconds + out.busy_seconds)
+    report = told(tally, work, out.warnings, video.busy_seconds + out.busy_seconds)
+    if options.sidecar:
+        write_beside(target, video.path, report=report.to_json(), references=work.references, options=options)
+    return report
 
 
 def copied(tally: Tally, sign: float, seen: int) -> bool:

@@ -41,7 +41,7 @@ def beside(target: Path) -> Path:
 def write_beside(
     target: Path, source: Path, *, report: dict[str, Any], references: dict[str, str], options: Options
 ) -> None:  # fmt: skip
-    """The file beside a film, none if it was only copied.
+    """The file beside a film that was changed.
 
     Args:
         target: that film.
@@ -52,8 +52,6 @@ def write_beside(
     Raises:
         CannotEncode: it could not be written.
     """
-    if report["copied"]:
-        return
     networks = {name: entry.sha256 for name, entry in FILES.items() if name not in MODELS or name == options.model}
     if Path(options.model).suffix == ".onnx":
         networks[options.model] = sha256_of(Path(options.model))

@@ -51,10 +51,7 @@ def begin(
     with work_on(source, target, reference, options, progress) as work:
         total = total_frames(work.video.info, options)
         if work.journal is None or not (total > LONG if cut is None else cut):
-            report = unmasked(work).to_json()
-            if options.sidecar:
-                write_beside(target, source, report=report, references=work.references, options=options)
-            return {"report": report, "pieces": 0, "missing": []}
+            return {"report": unmasked(work).to_json(), "pieces": 0, "missing": []}
         if not (work.journal.folder / HEAD).exists() and (report := first_pass(work, total)):
             return {"report": report, "pieces": 0, "missing": []}
         work.journal.stays = True
