@@ -146,7 +146,7 @@ def test_segmenters_find_a_drawn_mask(name: str) -> None:
     where = Face(0, points(), 1.0)
     bare, worn = (one(photo(rgb), where) for rgb in (portrait(), masked()[0]))
     assert bare.belief < 0.2 and worn.belief > 0.8
-    crop = segment.align(points(), segment.SIZE)
+    crop = where.crop(segment.SIZE)
     truth = segment.sample(photo(cv2.merge([masked()[1] * 255] * 3).astype(np.uint8)), crop, segment.SIZE)[..., 0] > 127
     got = worn.alpha > 0.5
     assert (got & truth).sum() / (got | truth).sum() > (0.9 if name == "unet" else 0.5)

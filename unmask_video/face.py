@@ -33,6 +33,9 @@ LOOK = 128
 CENTRE = np.array([0.0, 0.06, 0.0])
 """Middle of a crop on the canonical face: a little low, for masks reach below the chin."""
 
+Pose = tuple[float, np.ndarray, np.ndarray]
+"""Scale, rotation [3, 3] and place [3] of the canonical face."""
+
 
 @dataclass(frozen=True, eq=False)
 class Detection:
@@ -65,6 +68,19 @@ class Face:
         """float64 [4]: the smallest box around the landmarks."""
         return np.concatenate([self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)])
 
+    @cached_property
+    def pose(self) -> Pose:
+        return pose_of(self.landmarks)
+
+    def crop(self, size: int) -> np.ndarray:
+        """Affine [2, 3] from pixels of its upright crop of `size` px to frame pixels, see `align`."""
+        return crop_of(self.pose, size)
+
+    @cached_property
+    def direction(self) -> np.ndarray:
+        """Where it looks, see the function of that name."""
+        return direction_of(self.pose)
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -73,7 +89,7 @@ class Reference:
     name: str
     """The file's name, for messages."""
     image: np.ndarray
-    """uint8 [S, S, 3] RGB: the face, aligned as `warp.align` does."""
+    """uint8 [S, S, 3] RGB: the face, aligned as `align` does."""
     landmarks: np.ndarray
     """float64 [468, 3] in pixels of `image`."""
     identity: np.ndarray
@@ -130,7 +146,12 @@ class FaceCrop:
     @cached_property
     def look(self) -> np.ndarray:
         """float32 [LOOK, LOOK, 3]: the same at a glance."""
-        return sample(self.frame, scaled(self.crop_to_frame, self.size / LOOK, 1.0), LOOK)
+        return sample(self.frame, self.glanced, LOOK)
+
+    @property
+    def glanced(self) -> np.ndarray:
+        """float64 [2, 3]: pixels of `look` to frame pixels."""
+        return scaled(self.crop_to_frame, self.size / LOOK, 1.0)
 
     def part(self, rows: slice, columns: slice) -> np.ndarray:
         """float32 [h, w, 3]: some of the image."""
@@ -193,9 +214,18 @@ Filled = tuple[Frame, list[tuple[int, FaceCrop, Patch]]]
 """A frame and, of each filled face, its track, its crop and its patch."""
 
 
+def pose_of(landmarks: np.ndarray) -> Pose:
+    """Of landmarks [468, 3], told by the upper face, which a mask leaves free."""
+    return fit_pose(CANONICAL[UPPER], landmarks[UPPER])
+
+
 def direction(landmarks: np.ndarray) -> np.ndarray:
     """Where the face looks if its picture is turned upright, float64 [3], length 1; z is 1 towards the camera."""
-    _, rotation, _ = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
+    return direction_of(pose_of(landmarks))
+
+
+def direction_of(pose: Pose) -> np.ndarray:
+    _, rotation, _ = pose
     roll = _roll(rotation)
     upright = np.array([[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
     return upright @ rotation[:, 2]
@@ -209,10 +239,14 @@ def _roll(rotation: np.ndarray) -> float:
 def align(landmarks: np.ndarray, size: int, *, span: float = SPAN, centre: np.ndarray = CENTRE) -> np.ndarray:
     """Affine [2, 3] from pixels of an upright crop of `size` px to where landmarks [468, 3] live.
 
-    The crop is scaled by the 3-D pose of the upper face, which a mask leaves free; so it does not shrink
-    when the head turns, and does not follow what FaceMesh guesses behind a mask.
+    The crop is scaled by the 3-D pose of the upper face; so it does not shrink when the head turns, and does not follow
+    what FaceMesh guesses behind a mask.
     """
-    scale, rotation, move = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
+    return crop_of(pose_of(landmarks), size, span=span, centre=centre)
+
+
+def crop_of(pose: Pose, size: int, *, span: float = SPAN, centre: np.ndarray = CENTRE) -> np.ndarray:
+    scale, rotation, move = pose
     roll = _roll(rotation)
     middle = (scale * rotation @ centre + move)[:2]
     axes = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * scale * span / size

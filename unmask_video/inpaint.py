@@ -76,10 +76,9 @@ def hole(mask: Mask, size: int) -> np.ndarray:
     reach = max(1, round(SPILL * fine))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     wide = cv2.dilate((alpha > 0.4).astype(np.uint8), disc).astype(np.float32)
-    soft = cv2.GaussianBlur(wide, (0, 0), reach / 2)
     # Right under the mask nothing of it may shine through; the feather lies wholly in the spill.
-    soft = np.clip(soft * 1.25, 0, 1)
-    return enlarged(np.where(soft < 0.02, 0, soft).astype(np.float32), size)
+    soft = cv2.min(1.25 * cv2.GaussianBlur(wide, (0, 0), reach / 2), 1.0)
+    return enlarged(cv2.threshold(soft, 0.02, 0, cv2.THRESH_TOZERO)[1], size)
 
 
 def painted(fill: Fill, crop: FaceCrop, mask: Mask, guide: Guide) -> Painting:

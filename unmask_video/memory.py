@@ -25,9 +25,11 @@ def name_of(kind: str, frame: Frame, *given: np.ndarray) -> str:
 
 
 def detections(kind: str, detect: Callable[..., list[Detection]], journal: Journal) -> Callable[..., list[Detection]]:
-    def remembered(frame: Frame, box: np.ndarray | None = None, *, longest: int | None = None) -> list[Detection]:
+    def remembered(
+        frame: Frame, box: np.ndarray | None = None, *, longest: int | None = None, keeps: bool = False
+    ) -> list[Detection]:  # fmt: skip
         def answer() -> Arrays:
-            told = {} if longest is None else {"longest": longest}
+            told = {} if longest is None else {"longest": longest, "keeps": keeps}
             found = detect(frame, *([] if box is None else [box]), **told)
             rows = [np.concatenate([one.box, one.points.ravel(), [one.score]]) for one in found]
             return {"rows": np.array(rows, np.float64).reshape(-1, 15)}

@@ -75,7 +75,7 @@ class Painting:
         if self.where is None:
             image = self.picture.image[window(size, cells)]
         else:
-            image = remapped(self.picture.sized(size)[0], part(self.where, size, cells)).astype(np.float32)
+            image = remapped(self.picture.sized(size)[0], part(self.where, size, cells))
         if self.blur * size > 0.2:
             image = cv2.GaussianBlur(image, (0, 0), self.blur * size)
         # The face's outline is in them, and linear would soften it.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from unmask_video.face import Face, Mask, Reference, direction
+from unmask_video.face import Face, Mask, Reference
 from unmask_video.frame import Frame
 from unmask_video.geometry import turn_upright
 from unmask_video.identify import Match
@@ -142,7 +142,7 @@ class Cast:
         """The person's photo of nearest pose; the one in use stays unless another is clearly nearer."""
         if not seat.photos:
             return []
-        mine = direction(face.landmarks)
+        mine = face.direction
         away = {id(r): float(np.linalg.norm(r.direction - mine)) for r in seat.photos}
         nearest = min(seat.photos, key=lambda r: away[id(r)])
         seat.since += 1

@@ -29,11 +29,11 @@ class Picture:
     kept: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def sized(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """It and its grey, shrunk where they would alias in a crop of `size` px; not to be written to."""
+        """It and its grey, float32, shrunk where they would alias in a crop of `size` px; not to be written to."""
         if size not in self.kept:
-            shrinks = len(self.image) > 1.5 * size
-            image = cv2.resize(self.image, (size, size), interpolation=cv2.INTER_AREA) if shrinks else self.image
-            self.kept[size] = image, grey(image.astype(np.float32))
+            image, shrinks = self.image.astype(np.float32), len(self.image) > 1.5 * size
+            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) if shrinks else image
+            self.kept[size] = image, grey(image)
         return self.kept[size]
 
 

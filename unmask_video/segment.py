@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from unmask_video.face import OUTLINE, Face, Mask, align
+from unmask_video.face import OUTLINE, Face, Mask
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert
 from unmask_video.picture import luma, sample
@@ -48,7 +48,7 @@ def unet(providers: tuple[str, ...] = ("cpu",)) -> Segment:
     network = session("segmenter", providers)
 
     def segment(frame: Frame, face: Face) -> Mask:
-        crop = sample(frame, align(face.landmarks, SIZE), SIZE).clip(0, 255)
+        crop = sample(frame, face.crop(SIZE), SIZE).clip(0, 255)
         mask, belief = network.run(None, {"image": crop.transpose(2, 0, 1)[None]})
         # What is drawn as a mask is believed, too: on odd faces the pixels know better than the whole.
         covered = float((mask > 0.5).mean()) / SURE
@@ -65,7 +65,7 @@ def kmeans(providers: tuple[str, ...] = ("cpu",)) -> Segment:
     network = unet(providers)
 
     def segment(frame: Frame, face: Face) -> Mask:
-        crop_to_frame = align(face.landmarks, SIZE)
+        crop_to_frame = face.crop(SIZE)
         crop = sample(frame, crop_to_frame, SIZE)
         points = apply(invert(crop_to_frame), face.landmarks)[:, :2]
         lower = np.concatenate([points[OUTLINE[8:29]], points[[6]]])
@@ -139,7 +139,7 @@ def _look(looks: list[Look], face: Face, one: Segment) -> None:
 
 
 def _glance(frame: Frame, face: Face) -> np.ndarray:
-    return cv2.blur(luma(frame, align(face.landmarks, GLANCE), GLANCE), (3, 3))
+    return cv2.blur(luma(frame, face.crop(GLANCE), GLANCE), (3, 3))
 
 
 def _patience(before: np.ndarray | None, now: np.ndarray) -> int:

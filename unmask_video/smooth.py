@@ -11,7 +11,7 @@ import numpy as np
 from unmask_video.face import LOOK, FaceCrop, Filled, Patch
 from unmask_video.frame import Frame
 from unmask_video.painting import around, part, window
-from unmask_video.picture import grey, grid
+from unmask_video.picture import grey, grid, luma
 from unmask_video.pieces import SEGMENT
 
 SHARE = 0.7
@@ -46,7 +46,7 @@ def smooth(filled: Iterable[Filled], *, share: float = SHARE) -> Iterator[tuple[
 def _steadied(faces: list[tuple[int, FaceCrop, Patch]], before: Steadied, flow: cv2.DISOpticalFlow, share: float) -> Steadied:
     now = {}
     for track_id, crop, patch in faces:
-        seen = grey(crop.look).clip(0, 255).astype(np.uint8)
+        seen = luma(crop.frame, crop.glanced, LOOK).clip(0, 255).astype(np.uint8)
         if track_id in before:
             patch = blend(patch, before[track_id][1], *flows(flow, seen, before[track_id][0]), share)
         now[track_id] = (seen, patch)
@@ -56,9 +56,9 @@ def _steadied(faces: list[tuple[int, FaceCrop, Patch]], before: Steadied, flow: 
 def flows(flow: cv2.DISOpticalFlow, now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flow from now to before, float32 [s, s, 2] px, and how far its inverse agrees, [s, s] in 0..1."""
     back, forth = flow.calc(now, before, None), flow.calc(before, now, None)
-    there = grid(now.shape[0]) + back
-    error = back + cv2.remap(forth, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return back, 1 / (1 + (error**2).sum(-1) / AGREE_PX**2)
+    there = cv2.add(grid(now.shape[0]), back)
+    x, y = cv2.split(cv2.add(back, cv2.remap(forth, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)))
+    return back, 1 / (1 + (x * x + y * y) / AGREE_PX**2)
 
 
 def blend(now: Patch, before: Patch, flow: np.ndarray, agree: np.ndarray, share: float) -> Patch:
@@ -66,8 +66,11 @@ def blend(now: Patch, before: Patch, flow: np.ndarray, agree: np.ndarray, share:
     (x, y), (h, w), size = now.corner, now.alpha.shape, now.size
     cells = x0, y0, x1, y1 = around(size, (x, y, x + w, y + h))
     rows, columns = window(size, cells)
-    move = part(flow, size, cells)[y - rows.start :, x - columns.start :][:h, :w] * np.float32(size / LOOK)
-    there = (grid(size)[y : y + h, x : x + w] + move + 0.5) * np.float32(before.size / size) - 0.5 - np.float32(before.corner)
+    # A place's middle, moved, in pixels of the patch before.
+    scale = before.size / LOOK
+    begin = [scale / 2 - 0.5 - corner for corner in before.corner]
+    there = cv2.add(cv2.addWeighted(grid(LOOK), scale, flow, scale, 0), (*begin, 0, 0))
+    there = part(there, size, cells)[y - rows.start :, x - columns.start :][:h, :w]
     carried = cv2.remap(before.image, there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     known = cv2.remap(before.alpha, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     apart = cv2.resize(grey(cv2.absdiff(carried, now.image)), (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)

@@ -106,7 +106,7 @@ class LandmarkFilter:
         state, _ = self.filtered[at]
         for k in range(at - 1, index - self.start - 1, -1):
             (mine, spread), (next_state, next_spread) = self.filtered[k], self.foreseen[k + 1]
-            gain = spread @ self.STEP.T @ np.linalg.inv(next_spread)
+            gain = spread @ self.STEP.T @ _inverse(next_spread)
             state = mine + gain @ (state - next_state)
         return state[0].reshape(-1, 3)
 
@@ -116,6 +116,12 @@ class LandmarkFilter:
         if drop > 0:
             self.start += drop
             del self.filtered[:drop], self.foreseen[:drop]
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Of [2, 2]; NumPy's own takes three times as long."""
+    (a, b), (c, d) = matrix.tolist()
+    return np.array([[d, -b], [-c, a]]) / (a * d - b * c)
 
 
 def steady(found: Iterable[Found], *, look_ahead: bool = True) -> Iterator[Found]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask_video.face import Face, Mask, direction, mean_face
+from unmask_video.face import Face, Mask, mean_face
 from unmask_video.frame import Frame
 from unmask_video.people import Cast, Matched, Photos
 from unmask_video.report import Person, Progress, Report
@@ -60,7 +60,7 @@ class Tally:
 
     def _compare(self, frame: Frame, faces: list[tuple[Face, Mask, Photos]]) -> None:
         away = [
-            float(np.linalg.norm(direction(face.landmarks) - photos[0][0].direction))
+            float(np.linalg.norm(face.direction - photos[0][0].direction))
             for face, mask, photos in faces if mask.present and photos
         ]  # fmt: skip
         if away:

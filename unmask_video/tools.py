@@ -101,7 +101,7 @@ class Tools:
     def glance(self, frame: Frame) -> list[Detection]:
         """Large faces, remembered; small ones hardly serve, but may be masked, so every `IN_FULL`th look sees them, too."""
         fully = frame.index // track.EVERY % track.IN_FULL == 0
-        found = self.best(self.detect(frame, longest=detect.LONGEST if fully else detect.GLANCE))
+        found = self.best(self.detect(frame, longest=detect.LONGEST if fully else detect.GLANCE, keeps=True))
         self.glanced[frame.pts] = fully, found
         return found
 

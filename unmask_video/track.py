@@ -21,7 +21,7 @@ from unmask_video.picture import is_cut, small_grey
 EVERY = 12
 """Frames from one look for faces to the next: those whose number is a multiple of it, and the first of a shot."""
 IN_FULL = 5
-"""Looks from one that sees small faces, too, to the next; the first of a shot is one."""
+"""Looks from one that sees small faces, too, to the next; the first of a shot is one, too, the last one is not."""
 SMALL = 1 / 20
 """Faces below this part of the frame's longer side are looked for in full."""
 ALIVE = 0.5
@@ -135,11 +135,11 @@ class Linker:
     every: Callable[[], int] = lambda: EVERY
     """Frames from one look to the next, at present."""
 
-    def found(self, frame: Frame) -> list[Detection]:
-        """Faces in a frame, in full where there is need."""
+    def found(self, frame: Frame, *, fully: bool) -> list[Detection]:
+        """Faces in a frame, in full also where there is need."""
         least = SMALL * max(frame.width, frame.height)
         small = any(t.face.box[3] - t.face.box[1] < least for t in self.tracks)
-        return self.detect(frame, small or self.looks % IN_FULL == 0 or any(t.unsure() for t in self.tracks))
+        return self.detect(frame, fully or small or any(t.unsure() for t in self.tracks))
 
     def move(self, frame: Frame, *, looks: bool) -> list[Face]:
         """Measure the live tracks in a new frame; calm ones rest every second time, unless one `looks` at the frame."""
@@ -172,9 +172,9 @@ class Linker:
         pairs = match([track.kalman.statePost[:3, 0]], [d.box for d in found])
         return found[pairs[0][1]] if pairs else None
 
-    def look(self, frame: Frame, faces: list[Face]) -> None:
+    def look(self, frame: Frame, faces: list[Face], *, fully: bool) -> None:
         """Detect: confirm tracks, end unseen ones, start new ones and follow them back. Corrects `faces`."""
-        found = self.found(frame)
+        found = self.found(frame, fully=fully)
         self.looks += 1
         pairs = match([t.kalman.statePost[:3, 0] for t in self.tracks], [d.box for d in found])
         matched = {i: found[j] for i, j in pairs}
@@ -223,7 +223,7 @@ class Linker:
             frame, faces = self.waiting[-1]
             faces += self.measured(frame, [t for t in self.tracks if t.rests])
             if since:
-                self.look(frame, faces)
+                self.look(frame, faces, fully=False)
         waiting, self.tracks, self.waiting, self.looks = self.waiting, [], [], 0
         return waiting
 
@@ -236,7 +236,7 @@ class Linker:
             if not track.take(points, score):
                 return
             if score < ALIVE:
-                found = self.found(frame)
+                found = self.found(frame, fully=False)
                 pairs = match([track.kalman.statePost[:3, 0]], [d.box for d in found])
                 if not pairs:
                     return
@@ -282,7 +282,7 @@ def follow(frames: Iterable[Frame], linker: Linker, *, look_ahead: bool = True) 
         linker.waiting.append((frame, faces))
         since += 1
         if looks or not linker.check(frame, faces):
-            linker.look(frame, faces)
+            linker.look(frame, faces, fully=linker.looks == 0 or frame.index // linker.every() % IN_FULL == 0)
             since = 0
         # The newest frames stay: the next face found late may be followed back through them.
         while len(linker.waiting) > hold:

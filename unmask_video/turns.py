@@ -112,7 +112,9 @@ def _patch(one: Painted, frame: Frame, before: tuple[float, Painted], after: tup
             for photo, painting in _by_photo(last).items()
         ]
     patches = [painting.patch() for painting in paintings]
-    image = sum(patch.image * np.float32(share) for patch, (_, share) in zip(patches, one.turn.photos, strict=True))
+    image = patches[0].image
+    if len(patches) > 1:
+        image = sum(patch.image * np.float32(share) for patch, (_, share) in zip(patches, one.turn.photos, strict=True))
     return replace(patches[0], image=image, alpha=patches[0].alpha * np.float32(one.turn.mask.share))
 
 

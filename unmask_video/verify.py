@@ -21,7 +21,7 @@ from unmask_video import decode, segment, steady, track
 from unmask_video.ahead import one_thread_each, read_ahead
 from unmask_video.contents import Contents, Track, contents, holds
 from unmask_video.errors import CannotDecode
-from unmask_video.face import Face, Mask, align
+from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply
 from unmask_video.options import Options
@@ -228,7 +228,7 @@ def _painted(frame: Frame, faces: list[Face], plane: np.ndarray, shape: tuple[in
     """Blocks that a fill may reach, bool [h, w]: a fill lies in the face's own crop."""
     mask = np.zeros(shape, np.uint8)
     for face in faces:
-        corners = apply(align(face.landmarks, 1), np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]))
+        corners = apply(face.crop(1), np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]))
         cv2.fillConvexPoly(mask, np.round(corners * plane_scale(frame, plane) / BLOCK - 0.5).astype(np.int32), 1)
     return cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0
 

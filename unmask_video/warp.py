@@ -6,13 +6,14 @@ face; what FaceMesh guesses behind a mask follows the mask's outline, and is not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
 import cv2
 import numpy as np
 
-from unmask_video.face import CANONICAL, LOOK, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference, align
+from unmask_video.face import CANONICAL, LOOK, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert, scale_of, scaled
 from unmask_video.painting import part, remapped, shrunk
@@ -35,25 +36,27 @@ HORIZON = 0.2
 """Points that look further away from the camera (as a cosine) would fold the warp."""
 FAINT = 1.0
 """Grain below this, in levels of 255, is not seen."""
-LEAST = 100
-"""Pixels of skin that tell its grain."""
+LEAST, MOST = 100, 4000
+"""Pixels of skin that tell its grain, and about how many of them are asked."""
 ABOUT = 9
 """Side in pixels of the surroundings of a pixel that tell how much grain there is already."""
 KEPT = 1 - 1 / (np.pi * FINE**2) + 1 / (4 * np.pi * FINE**2)
 """Share of white noise's energy that is finest detail."""
 GRID = 64
 """Places across the crop at which the spline is evaluated."""
+Box = tuple[slice, slice]
+"""Rows and columns."""
 
 
 def size_for(face: Face) -> int:
     """The smallest of `SIZES` that does not lose the face's own pixels."""
-    side = scale_of(align(face.landmarks, 1))
+    side = scale_of(face.crop(1))
     return next((s for s in SIZES if s >= side), SIZES[-1])
 
 
 def cut(frame: Frame, face: Face, size: int) -> FaceCrop:
     """The face upright at `size` px."""
-    crop_to_frame = align(face.landmarks, size)
+    crop_to_frame = face.crop(size)
     return FaceCrop(frame, size, crop_to_frame, apply(invert(crop_to_frame), face.landmarks))
 
 
@@ -115,7 +118,7 @@ def guide(crop: FaceCrop, reference: Reference) -> Guide:
     control = CONTROL[facing[CONTROL]]
     where = spline(placed[control, :2], reference.landmarks[control, :2] / len(reference.image), LOOK)
     # At twice the size, for what is shrunk by areas has less of its detail blurred.
-    look = shrunk(remapped(reference.picture.sized(2 * LOOK)[0], part(where, 2 * LOOK)).astype(np.float32))
+    look = shrunk(remapped(reference.picture.sized(2 * LOOK)[0], part(where, 2 * LOOK)))
     return Guide(reference, where, look, silhouette(placed, LOOK), collar(placed, LOOK))
 
 
@@ -162,14 +165,15 @@ def paste(frame: Frame, patches: list[Patch]) -> Frame:
     planes = [p.copy() for p in frame.planes]
     matrix, offset = frame.colour.from_rgb()
     for patch in patches:
-        yuv = cv2.transform(frame.colour.coded(patch.image), np.hstack([matrix, offset[:, None]]))
-        for k, plane in enumerate(planes):
-            per = plane_scale(frame, plane)
-            noise = 0.0
-            if k == 0 and patch.skin is not None:  # colours have little grain of their own
-                noise = grain(plane, patch.skin, scaled(patch.crop_to_frame, patch.size / len(patch.skin), per))
-            noise = noise if noise > FAINT * 2 ** (frame.colour.bits - 8) else 0.0
-            _blend(plane, yuv[..., k], patch.alpha, scaled(patch.to_frame, 1.0, per), noise, frame.index)
+        yuv = cv2.split(cv2.transform(frame.colour.coded(patch.image), np.column_stack([matrix, offset])))
+        luma, *chroma = planes
+        per, noise = plane_scale(frame, luma), 0.0
+        if patch.skin is not None:  # colours have little grain of their own
+            noise = grain(luma, patch.skin, scaled(patch.crop_to_frame, patch.size / len(patch.skin), per))
+        noise = noise if noise > FAINT * 2 ** (frame.colour.bits - 8) else 0.0
+        _blend([luma], yuv[:1], patch.alpha, scaled(patch.to_frame, 1.0, per), noise, frame.index)
+        if chroma:
+            _blend(chroma, yuv[1:], patch.alpha, scaled(patch.to_frame, 1.0, plane_scale(frame, chroma[0])))
     return replace(frame, planes=tuple(planes))
 
 
@@ -178,11 +182,12 @@ def grain(plane: np.ndarray, skin: np.ndarray, crop_to_plane: np.ndarray) -> flo
 
     By its median, which hairs and edges do not move.
     """
-    part, to_crop, box = _covered(plane, skin > 0.5, crop_to_plane)
-    if not part.size:
+    where, to_crop, size = _covered(plane, skin > 0.5, crop_to_plane)
+    if not min(size):
         return 0.0
-    seen = resample(skin, to_crop, box, cv2.BORDER_CONSTANT) > 0.5
-    return float(1.48 * np.median(np.abs(finest(part.astype(np.float32))[seen]))) if seen.sum() >= LEAST else 0.0
+    seen = resample(skin, to_crop, size, cv2.BORDER_CONSTANT) > 0.5
+    fine = np.abs(finest(plane[where].astype(np.float32))[seen])
+    return float(1.48 * np.median(fine[:: 1 + len(fine) // MOST])) if len(fine) >= LEAST else 0.0
 
 
 def white(shape: tuple[int, int], seed: int) -> np.ndarray:
@@ -199,32 +204,32 @@ def _noise() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((1024, 1024), np.float32)
 
 
-def _covered(plane: np.ndarray, where: np.ndarray, crop_to_plane: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """The part of a plane in which a region bool [S, S] of the crop lies, the affine from there to the crop, its size."""
-    rows, columns = np.nonzero(where)
-    if not len(rows):
-        return plane[:0, :0], np.eye(2, 3), (0, 0)
-    low, high = np.array([columns.min(), rows.min()]) - 1, np.array([columns.max(), rows.max()]) + 2
-    corners = apply(crop_to_plane, np.array([[low[0], low[1]], [high[0], low[1]], [low[0], high[1]], [high[0], high[1]]]))
-    x0, y0 = np.maximum(np.floor(corners.min(0)).astype(int), 0)
-    x1, y1 = np.minimum(np.ceil(corners.max(0)).astype(int), plane.shape[::-1])
-    part = plane[y0 : max(y0, y1), x0 : max(x0, x1)]
-    return part, invert(crop_to_plane - [[0, 0, x0], [0, 0, y0]]), part.shape[::-1]
+def _covered(plane: np.ndarray, shown: np.ndarray, crop_to_plane: np.ndarray) -> tuple[Box, np.ndarray, tuple[int, int]]:
+    """Rows and columns of a plane in which a region bool [S, S] of the crop lies, the affine from there to the crop, its size."""
+    x, y, w, h = cv2.boundingRect(shown.astype(np.uint8))
+    left, right, top, bottom = x - 1, x + w + 1, y - 1, y + h + 1
+    corners = apply(crop_to_plane, np.array([[left, top], [right, top], [left, bottom], [right, bottom]]))
+    (x0, y0), (x1, y1) = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, plane.shape[1]), min(y1, plane.shape[0])
+    size = (max(x1 - x0, 0), max(y1 - y0, 0)) if w else (0, 0)
+    return (slice(y0, y1), slice(x0, x1)), invert(crop_to_plane - [[0, 0, x0], [0, 0, y0]]), size
 
 
 def _blend(
-    plane: np.ndarray, values: np.ndarray, alpha: np.ndarray, crop_to_plane: np.ndarray, noise: float, seed: int
+    planes: Sequence[np.ndarray], channels: Sequence[np.ndarray], alpha: np.ndarray, crop_to_plane: np.ndarray,
+    noise: float = 0.0, seed: int = 0,
 ) -> None:  # fmt: skip
-    """Blend one channel of a patch into a plane, within the patch's box only, with noise where it is smoother than that."""
-    part, to_crop, box = _covered(plane, alpha > 0, crop_to_plane)
-    if not part.size:
+    """Blend channels of a patch into planes of one size, within its box only, with noise where it is smoother than that."""
+    where, to_crop, size = _covered(planes[0], alpha > 0, crop_to_plane)
+    if not min(size):
         return
-    # Colour under alpha 0 must not bleed in when shrinking, nor the crop's border be painted.
-    opacity = resample(alpha, to_crop, box, cv2.BORDER_CONSTANT)
-    colour = resample(values, to_crop, box)
-    top = np.iinfo(plane.dtype).max
-    mixed = part + (colour - part) * opacity
-    if noise:
-        found = cv2.blur(finest(mixed) ** 2, (ABOUT, ABOUT))
-        mixed += white(part.shape, seed) * (np.sqrt(np.maximum(noise**2 - found, 0) / KEPT) * opacity)
-    np.copyto(part, mixed.round().clip(0, top).astype(plane.dtype), where=opacity > 1 / 512)
+    # Times alpha, so that no colour under alpha 0 bleeds in, nor the crop's border is painted.
+    weighted = cv2.merge([*(channel * alpha for channel in channels), alpha])
+    *painted, opacity = cv2.split(resample(weighted, to_crop, size, cv2.BORDER_CONSTANT))
+    for plane, colour in zip(planes, painted, strict=True):
+        mixed = plane[where] * (1 - opacity) + colour
+        if noise:
+            found = cv2.blur(finest(mixed) ** 2, (ABOUT, ABOUT))
+            mixed += white(mixed.shape, seed) * (np.sqrt(np.maximum(noise**2 - found, 0) / KEPT) * opacity)
+        top = np.iinfo(plane.dtype).max
+        plane[where] = mixed.round().clip(0, top)
