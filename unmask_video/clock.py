@@ -1,7 +1,9 @@
-"""When each picture is shown, and for how long."""
+"""When each picture is shown, and for how long, and which may be left out."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
@@ -17,6 +19,9 @@ class Picture(Protocol):
 
 
 P = TypeVar("P", bound=Picture)
+
+REORDERED = 32
+"""Pictures between one and those that are decoded before it though shown later; H.264 and HEVC allow 16."""
 
 
 class Clock:
@@ -67,6 +72,41 @@ class Clock:
         self.count += 1
         self._step = picture.duration or self._step
         return pts
+
+
+class Skim:
+    """Leaves out pictures that no other refers to, where that is allowed, but none whose number is a multiple of `step`."""
+
+    left_out = 0
+    """Pictures that nobody needs so far; a few of them others may refer to, so they came all the same."""
+
+    def __init__(self, step: int, allowed: Callable[[], bool]) -> None:
+        self.step, self.allowed = step, allowed
+        self.times: list[int] = []
+
+    def known(self, packets: Iterator[P]) -> Iterator[P]:
+        """The same packets, when all that are shown before them are known."""
+        ahead: deque[P] = deque()
+        try:
+            for packet in packets:
+                ahead.append(packet)
+                if packet.pts is not None:
+                    insort(self.times, packet.pts)
+                if len(ahead) > REORDERED:
+                    yield ahead.popleft()
+        except Exception:  # what came before it is whole
+            yield from ahead
+            raise
+        yield from ahead
+
+    def number(self, pts: int) -> int:
+        """Of the picture shown at a time, in ticks."""
+        return bisect_left(self.times, pts)
+
+    def leaves_out(self, packet: P) -> bool:
+        out = packet.pts is not None and self.number(packet.pts) % self.step > 0 and self.allowed()
+        self.left_out += out
+        return out
 
 
 def stamp(picture: Picture) -> int | None:

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +24,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from unmask_video.ahead import read_ahead
-from unmask_video.clock import Clock, stamp
+from unmask_video.clock import Clock, Skim, stamp
 from unmask_video.container import (
     MATRICES,
     READ_ERRORS,
@@ -94,15 +95,17 @@ class Video:
         for reader in list(self._readers):
             reader.close()
 
-    def frames(self, start_seconds: float = 0.0, stop_seconds: float | None = None) -> Iterator[Frame]:
-        """Frames shown in [start, stop) seconds from the first frame, in display order.
+    def frames(
+        self, start_seconds: float = 0.0, stop_seconds: float | None = None, *, skim: Skim | None = None
+    ) -> Iterator[Frame]:  # fmt: skip
+        """Frames shown in [start, stop) seconds from the first frame, in display order, without those that a `skim` leaves out.
 
         Planes are read-only: they are the decoder's own memory. Raises BadOption for an impossible
         trim, CannotDecode where data is damaged, if that is refused. The reading thread is joined when the iterator
         ends, raises or is closed.
         """
         window = self._window(start_seconds, stop_seconds)
-        reader = read_ahead(self._read(*window), self.info.in_hand, "unmask-decode")
+        reader = read_ahead(self._read(*window, skim), self.info.in_hand, "unmask-decode")
         self._readers.add(reader)
         return reader
 
@@ -160,19 +163,20 @@ class Video:
         begin = first + Fraction(start).limit_denominator(fine)
         return begin, None if stop is None else first + Fraction(stop).limit_denominator(fine)
 
-    def _read(self, begin: Fraction, end: Fraction | None) -> Iterator[Frame]:
+    def _read(self, begin: Fraction, end: Fraction | None, skim: Skim | None) -> Iterator[Frame]:
         """Frames whose time stamps lie in [begin, end) seconds. Runs on the reading thread."""
         clock, reformatter = Clock(self.info, end=self._end, warn=self._warn), VideoReformatter()
         emitted = 0
         try:
-            for picture, pts, duration in clock.timed(self._pictures(begin)):
+            for picture, pts, duration in clock.timed(self._pictures(begin, skim)):
                 if end is not None and pts * self.info.time_base >= end:
                     break
                 if pts * self.info.time_base >= begin:
                     native = self._native(picture, reformatter)
                     if emitted == self.limits.frames:
                         raise BadOption(f"{self.path} has more than {emitted} frames; allow more by --max-frames")
-                    yield self._frame(native, index=emitted, pts=pts, duration=duration)
+                    index = skim.number(pts) if skim and skim.left_out else emitted
+                    yield self._frame(native, index=index, pts=pts, duration=duration)
                     emitted += 1
         except Refused as error:
             raise self._broken_off(clock, str(error)) from None
@@ -180,7 +184,7 @@ class Video:
             start = float(begin - self.first_seconds)
             raise BadOption(f"no frame of {self.path} lies in the trim from {start:g} s on; choose another")
 
-    def _pictures(self, begin: Fraction) -> Iterator[av.VideoFrame]:
+    def _pictures(self, begin: Fraction, skim: Skim | None) -> Iterator[av.VideoFrame]:
         """Pictures from the key frame at or before `begin` seconds, else from the file's start."""
         seek = begin > self.first_seconds and self._seek_lands_before(begin)
         with open_input(self.path, self.limits) as container:
@@ -192,7 +196,7 @@ class Video:
                 if when >= begin:
                     self.damage.note(when - self.first_seconds, why)
 
-            yield from self._decoded(container, stream, whole=not seek, note=note)
+            yield from self._decoded(container, stream, whole=not seek, note=note, skim=skim)
 
     def _seek_lands_before(self, begin: Fraction) -> bool:
         # Some seeks land late, for one on a key frame whose leading pictures are lost.
@@ -207,17 +211,19 @@ class Video:
             return False
 
     def _decoded(
-        self, container: InputContainer, stream: VideoStream, *, whole: bool = False, note: Note = lambda when, why: None
+        self, container: InputContainer, stream: VideoStream, *, whole: bool = False, note: Note = lambda when, why: None,
+        skim: Skim | None = None,
     ) -> Generator[av.VideoFrame, None, None]:
         """Decoded pictures in display order, as far as they can be; damage after the first one is noted, in seconds."""
         # Not whole frames ahead: such threads complain while Python waits for their end, and wait for Python to be heard.
         stream.thread_type = "SLICE"
         stream.codec_context.options = {"max_pixels": str(self.limits.pixels)}  # a header may lie
         packets, started, when = container.demux(stream), False, Fraction(0)
+        packets, decode = (skim.known(packets), partial(self._decode, skim=skim)) if skim else (packets, self._decode)
         missing = len(stream.index_entries) if whole else 0
         names = stream.codec_context.name, container.format.name
         while True:
-            packet, pictures, said = heard(packets, self._decode, names)
+            packet, pictures, said = heard(packets, decode, names)
             if packet is None:
                 break
             missing -= packet.size > 0
@@ -231,8 +237,10 @@ class Video:
         if started and (said or missing > 0):
             note(when, said[-1] if said else "its end is missing")
 
-    def _decode(self, packet: av.Packet) -> list[av.VideoFrame]:
+    def _decode(self, packet: av.Packet, skim: Skim | None = None) -> list[av.VideoFrame]:
         begin = time.perf_counter()
+        if skim:
+            packet.stream.codec_context.skip_frame = "NONREF" if skim.leaves_out(packet) else "DEFAULT"
         try:
             return packet.decode()
         finally:

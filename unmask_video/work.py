@@ -12,8 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unmask_video import __version__, decode, detect, encode, provenance, reference, track
+from unmask_video import __version__, decode, detect, encode, provenance, reference, segment, track
 from unmask_video.ahead import one_thread_each
+from unmask_video.clock import Skim
 from unmask_video.container import Limits
 from unmask_video.errors import BadOption
 from unmask_video.face import Face, Mask
@@ -109,13 +110,15 @@ def mine(
         nonlocal went
         for frame in frames:
             yield frame
-            went += 1
+            went = frame.index + 1
             if progress:
                 progress(Progress(went, video.info.frame_count, faces=0, filled=0, stage="search"))
 
     seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
     every = max(LOOK_EVERY, min(seconds / ENOUGH, SELDOM), seconds / MOST_LOOKS)
-    with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames()) as frames:
+    # Who is masked goes through the whole film again; else every picture has to be seen whole before it is copied.
+    skim = Skim(track.EVERY, lambda: max(beliefs) >= segment.LITTLE)
+    with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames(skim=skim)) as frames:
         found = reference.mine(
             searched(), every=every, beat=track.EVERY, settle=tools.settle, detect=tools.glance, segment=is_masked,
             identity=tools.identity, workers=tools.workers, watch=watch,
