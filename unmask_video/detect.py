@@ -9,7 +9,7 @@ from unmask_video.face import Detection
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, turn_upright
 from unmask_video.picture import sample, thumbnail
-from unmask_video.runtime import forget, session
+from unmask_video.runtime import giving_back, session
 
 LONGEST, GLANCE = 960, 512
 """Frames are shrunk to this many pixels, for a quick glance to fewer; faces below about 24 px there are missed."""
@@ -21,10 +21,8 @@ OVERLAP = 0.3
 """Boxes that overlap more (IoU) are one face."""
 
 
-def detect(
-    frame: Frame, *, providers: tuple[str, ...] = ("cpu",), longest: int = LONGEST, keeps: bool = False
-) -> list[Detection]:  # fmt: skip
-    """Faces of a frame, best first, in frame pixels. If it `keeps` memory, `let_go` gives that back."""
+def detect(frame: Frame, *, providers: tuple[str, ...] = ("cpu",), longest: int = LONGEST) -> list[Detection]:
+    """Faces of a frame, best first, in frame pixels."""
     picture = thumbnail(frame, longest)
     height, width = picture.shape[:2]
     upright = np.array([frame.width, frame.height])
@@ -32,7 +30,7 @@ def detect(
         upright = upright[::-1]
     scale = upright / (width, height)
     found = []
-    for box, points, score in detect_rgb(picture, providers=providers, keeps=keeps):
+    for box, points, score in detect_rgb(picture, providers=providers):
         corners = np.concatenate([box.reshape(2, 2), points]) * scale
         corners = turn_upright(corners, tuple(upright), (360 - frame.rotation_deg) % 360)
         box = np.concatenate([corners[:2].min(0), corners[:2].max(0)])
@@ -40,9 +38,9 @@ def detect(
     return found
 
 
-def let_go() -> None:
-    """Give back the memory that looks have kept."""
-    forget("centerface")
+def let_go(providers: tuple[str, ...] = ("cpu",)) -> None:
+    """Give back the memory that looks at whole frames keep, which is more than all other networks'."""
+    session("centerface", providers).run(None, {"image": np.zeros((1, 3, 32, 32), np.float32)}, giving_back())
 
 
 def detect_near(frame: Frame, box: np.ndarray, *, providers: tuple[str, ...] = ("cpu",)) -> list[Detection]:
@@ -63,14 +61,13 @@ def detect_near(frame: Frame, box: np.ndarray, *, providers: tuple[str, ...] = (
 
 
 def detect_rgb(
-    picture: np.ndarray, *, providers: tuple[str, ...] = ("cpu",), score: float = SCORE, keeps: bool = False
+    picture: np.ndarray, *, providers: tuple[str, ...] = ("cpu",), score: float = SCORE
 ) -> list[tuple[np.ndarray, np.ndarray, float]]:
     """Faces of an upright picture uint8 [h, w, 3] RGB: box [4], points [5, 2], score; best first."""
     height, width = picture.shape[:2]
     padded = cv2.copyMakeBorder(picture, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
     image = padded.transpose(2, 0, 1)[None].astype(np.float32)
-    # Whole frames may be looked at but now and then, and would keep more memory than all else.
-    network = session("centerface", providers, keeps=keeps)
+    network = session("centerface", providers)
     heat, size, offset, points = network.run(None, {"image": image})
     rows, columns = np.nonzero(heat[0, 0] > score)
     scores = heat[0, 0, rows, columns]

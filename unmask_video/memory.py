@@ -25,11 +25,9 @@ def name_of(kind: str, frame: Frame, *given: np.ndarray) -> str:
 
 
 def detections(kind: str, detect: Callable[..., list[Detection]], journal: Journal) -> Callable[..., list[Detection]]:
-    def remembered(
-        frame: Frame, box: np.ndarray | None = None, *, longest: int | None = None, keeps: bool = False
-    ) -> list[Detection]:  # fmt: skip
+    def remembered(frame: Frame, box: np.ndarray | None = None, *, longest: int | None = None) -> list[Detection]:
         def answer() -> Arrays:
-            told = {} if longest is None else {"longest": longest, "keeps": keeps}
+            told = {} if longest is None else {"longest": longest}
             found = detect(frame, *([] if box is None else [box]), **told)
             rows = [np.concatenate([one.box, one.points.ravel(), [one.score]]) for one in found]
             return {"rows": np.array(rows, np.float64).reshape(-1, 15)}

@@ -75,7 +75,7 @@ class Painting:
         if self.where is None:
             image = self.picture.image[window(size, cells)]
         else:
-            image = remapped(self.picture.sized(size)[0], part(self.where, size, cells))
+            image = remapped(self.picture.sized(size)[0], self.where, size, cells)
         if self.blur * size > 0.2:
             image = cv2.GaussianBlur(image, (0, 0), self.blur * size)
         # The face's outline is in them, and linear would soften it.
@@ -91,9 +91,10 @@ class Painting:
         return Patch(self.at(size, cells), self.hidden[part], self.crop_to_frame, self.skin, (part[1].start, part[0].start), size)
 
 
-def remapped(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """A picture [P, P, ...] at places [h, w, 2] in its sides: [h, w, ...]. Linear would lose a quarter of its finest detail."""
-    there = where * np.float32(len(picture)) - np.float32(0.5)
+def remapped(picture: np.ndarray, where: np.ndarray, size: int, cells: Cells = WHOLE) -> np.ndarray:
+    """A picture [P, P, ...] in part of a crop of `size` px whose places come from [LOOK, LOOK, 2] in its sides: [h, w, ...]."""
+    there = part(where * np.float32(len(picture)) - np.float32(0.5), size, cells)
+    # Linear would lose a quarter of its finest detail.
     return cv2.remap(picture, there, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import onnxruntime as ort
@@ -43,39 +42,32 @@ LARGEST = 1024
 
 ort.set_default_logger_severity(4)  # what fails is raised as well
 
-_made: dict[tuple[str, tuple[str, ...], bool], ort.InferenceSession] = {}
-_making = Lock()
 
-
-def session(name: str, providers: tuple[str, ...] = ("cpu",), *, keeps: bool = True) -> ort.InferenceSession:
+def session(name: str, providers: tuple[str, ...] = ("cpu",)) -> ort.InferenceSession:
     """A session for network `name` of `models.FILES`, made once for each set of providers.
 
-    What finds faces and masks has no PyTorch twin: without another provider than that, it runs on the CPU. One that `keeps`
-    has its memory ready for the next picture, which takes a third less time, and as much room as the largest one needs.
+    What finds faces and masks has no PyTorch twin: without another provider than that, it runs on the CPU.
 
     Raises:
         BadEnvironment: the weights are damaged, or a provider does not work here.
     """
-    wanted = name, tuple(p for p in providers if p != "torch") or ("cpu",), keeps
-    with _making:
-        if wanted not in _made:
-            try:
-                data = models.load_bytes(name)
-            except ValueError as error:
-                raise BadEnvironment(f"{error}") from None
-            _made[wanted] = open_session(data, wanted[1], keeps=keeps)
-        return _made[wanted]
+    return _session(name, tuple(p for p in providers if p != "torch") or ("cpu",))
 
 
-def forget(name: str) -> None:
-    """Give back the memory that a network's sessions keep."""
-    with _making:
-        for one in [one for one in _made if one[0] == name and one[2]]:
-            del _made[one]
+@cache
+def _session(name: str, providers: tuple[str, ...]) -> ort.InferenceSession:
+    try:
+        data = models.load_bytes(name)
+    except ValueError as error:
+        raise BadEnvironment(f"{error}") from None
+    return open_session(data, providers)
 
 
-def open_session(data: bytes, providers: Sequence[str], *, keeps: bool = True) -> ort.InferenceSession:
-    """A session for ONNX bytes. One thread and no spinning: stages run side by side instead."""
+def open_session(data: bytes, providers: Sequence[str]) -> ort.InferenceSession:
+    """A session for ONNX bytes. One thread and no spinning: stages run side by side instead.
+
+    It keeps the memory of the largest picture that it saw ready for the next, which takes a third less time.
+    """
     wanted = [PROVIDERS[p] for p in providers]
     missing = [p for p in providers if PROVIDERS[p] not in ort.get_available_providers()]
     if missing:
@@ -85,14 +77,20 @@ def open_session(data: bytes, providers: Sequence[str], *, keeps: bool = True) -
             ' install "unmask-video[gpu]" in place of onnxruntime, or leave the option out'
         )
     options = ort.SessionOptions()
-    options.enable_cpu_mem_arena = keeps
-    options.enable_mem_pattern = False  # which would make it nearly twice as large, and is no faster
+    options.enable_mem_pattern = False  # which takes half as much room again, and no less time
     options.intra_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     made = ort.InferenceSession(data, options, providers=wanted)
     if made.get_providers()[0] != wanted[0]:
         raise BadEnvironment(f"the execution provider {providers[0]} is installed but does not start on this machine")
     return made
+
+
+def giving_back() -> ort.RunOptions:
+    """Of a run after which a session gives back the memory that it keeps."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 @dataclass(frozen=True)

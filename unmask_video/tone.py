@@ -138,7 +138,7 @@ def softness(crop: FaceCrop, guide: Guide, skin: np.ndarray) -> float:
     cells = around(LOOK, (x, y, x + w, y + h))
     skin = part(skin[..., None], size, cells)
     wanted = detail(grey(crop.part(*window(size, cells))), skin)
-    own, found = remapped(guide.reference.picture.sized(size)[1], part(guide.where, size, cells)), []
+    own, found = remapped(guide.reference.picture.sized(size)[1], guide.where, size, cells), []
     for sigma in SIGMAS:
         found.append(detail(cv2.GaussianBlur(own, (0, 0), sigma) if sigma else own, skin))
         if found[-1] <= wanted:

@@ -47,6 +47,8 @@ class Tools:
     """Threads that paint, or search."""
     most: int
     """Faces in a frame."""
+    let_go: Callable[[], None] = lambda: None
+    """Gives back what looks for faces keep, when many of them are done."""
     every: Callable[[], int] = lambda: track.EVERY
     """Frames from one look for faces to the next, at present."""
     glanced: dict[int, tuple[bool, list[Detection]]] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class Tools:
             detect=partial(detect.detect, providers=providers),
             detect_near=partial(detect.detect_near, providers=providers),
             measure=backend,
+            let_go=partial(detect.let_go, providers),
             segment=segment.SEGMENTERS[options.segmenter](providers),
             is_masked=segment.unet(providers),
             identity=partial(identify.identity, providers=providers),
@@ -101,7 +104,7 @@ class Tools:
     def glance(self, frame: Frame) -> list[Detection]:
         """Large faces, remembered; small ones hardly serve, but may be masked, so every `IN_FULL`th look sees them, too."""
         fully = frame.index // track.EVERY % track.IN_FULL == 0
-        found = self.best(self.detect(frame, longest=detect.LONGEST if fully else detect.GLANCE, keeps=True))
+        found = self.best(self.detect(frame, longest=detect.LONGEST if fully else detect.GLANCE))
         self.glanced[frame.pts] = fully, found
         return found
 

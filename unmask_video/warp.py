@@ -16,7 +16,7 @@ import numpy as np
 from unmask_video.face import CANONICAL, LOOK, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert, scale_of, scaled
-from unmask_video.painting import part, remapped, shrunk
+from unmask_video.painting import remapped, shrunk
 from unmask_video.picture import FINE, finest, grid, plane_scale, resample
 
 MIDLINE = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 164, 0, 11, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
@@ -118,7 +118,7 @@ def guide(crop: FaceCrop, reference: Reference) -> Guide:
     control = CONTROL[facing[CONTROL]]
     where = spline(placed[control, :2], reference.landmarks[control, :2] / len(reference.image), LOOK)
     # At twice the size, for what is shrunk by areas has less of its detail blurred.
-    look = shrunk(remapped(reference.picture.sized(2 * LOOK)[0], part(where, 2 * LOOK)))
+    look = shrunk(remapped(reference.picture.sized(2 * LOOK)[0], where, 2 * LOOK))
     return Guide(reference, where, look, silhouette(placed, LOOK), collar(placed, LOOK))
 
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unmask_video import __version__, decode, detect, encode, provenance, reference, segment, track
+from unmask_video import __version__, decode, encode, provenance, reference, segment, track
 from unmask_video.ahead import one_thread_each
 from unmask_video.clock import Skim
 from unmask_video.container import Limits
@@ -123,7 +123,7 @@ def mine(
             searched(), every=every, beat=track.EVERY, settle=tools.settle, detect=tools.glance, segment=is_masked,
             identity=tools.identity, workers=tools.workers, watch=watch,
         )  # fmt: skip
-    detect.let_go()
+    tools.let_go()
     return found, max(beliefs), went if every <= SURELY and not same.damage.found else 0
 
 
