@@ -106,6 +106,7 @@ def measure(clip: Path, photos: Sequence[str], options: Options, *, runs: int = 
             target.unlink(missing_ok=True)
             cost, report = _timed(lambda: unmask(clip, target, reference=photos, options=options))
             target.unlink()
+            units.append(facemesh_ms())  # a machine that others use is at times faster and at times slower
             whole.append(cost)
             reports.append(report)
             for name, command in programs.items():

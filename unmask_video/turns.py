@@ -1,4 +1,4 @@
-"""Every face is painted anew some eight times a second; between, it gets a mean of what was painted before and after.
+"""Every face is painted anew some six times a second; between, it gets a mean of what was painted before and after.
 
 A painting is told on the face's own crop, which follows the head; where a photo's parts come from and their light change
 slowly there, and a mean of two is calmer than either. Where the mask is, is known of each frame.
@@ -17,9 +17,9 @@ from unmask_video.face import Face, FaceCrop, Filled, Mask, Patch, Reference
 from unmask_video.frame import Frame
 from unmask_video.painting import Painting
 
-REST, BLIND_REST = 0.125, 0.045
-"""Seconds for which a painted face rests, and those where no later frame is known: every fourth and second of 30 a second."""
-MOST = 4
+REST, BLIND_REST = 0.165, 0.045
+"""Seconds for which a painted face rests, and those where no later frame is known: every fifth and second of 30 a second."""
+MOST = 5
 """Every so manyth frame is painted at least, for those between wait in memory."""
 Photos = list[tuple[Reference, float]]
 """Photos that fill a face, and their shares."""
