@@ -36,7 +36,7 @@ def anew(*frames: Sight, rest: float = 0.095, rate: int = 25) -> list[dict[int, 
 
 
 @pytest.mark.parametrize(("rate", "rest", "every"), [
-    (25, 0.095, 3), (30, 0.095, 3), (15, 0.095, 2), (10, 0.095, 1), (60, 0.095, 4), (30, 0.045, 2), (25, 0.0, 1),
+    (25, 0.095, 3), (30, 0.095, 3), (15, 0.095, 2), (10, 0.095, 1), (60, 0.095, 5), (30, 0.045, 2), (25, 0.0, 1),
 ])  # fmt: skip
 def test_who_was_painted_rests_for_a_while(rate: int, rest: float, every: int) -> None:
     found = anew(*[{0: (WORN, [(ANN, 1.0)])}] * 9, rest=rest, rate=rate)

@@ -187,7 +187,8 @@ def grain(plane: np.ndarray, skin: np.ndarray, crop_to_plane: np.ndarray) -> flo
         return 0.0
     seen = resample(skin, to_crop, size, cv2.BORDER_CONSTANT) > 0.5
     fine = np.abs(finest(plane[where].astype(np.float32))[seen])
-    return float(1.48 * np.median(fine[:: 1 + len(fine) // MOST])) if len(fine) >= LEAST else 0.0
+    fine = fine[:: 1 + len(fine) // MOST]
+    return float(1.48 * np.partition(fine, len(fine) // 2)[len(fine) // 2]) if len(fine) >= LEAST else 0.0
 
 
 def white(shape: tuple[int, int], seed: int) -> np.ndarray:
@@ -223,11 +224,10 @@ def _blend(
     where, to_crop, size = _covered(planes[0], alpha > 0, crop_to_plane)
     if not min(size):
         return
-    # Times alpha, so that no colour under alpha 0 bleeds in, nor the crop's border is painted.
-    weighted = cv2.merge([*(channel * alpha for channel in channels), alpha])
-    *painted, opacity = cv2.split(resample(weighted, to_crop, size, cv2.BORDER_CONSTANT))
-    for plane, colour in zip(planes, painted, strict=True):
-        mixed = plane[where] * (1 - opacity) + colour
+    opacity = resample(alpha, to_crop, size, cv2.BORDER_CONSTANT)
+    for plane, channel in zip(planes, channels, strict=True):
+        # Times alpha, so that no colour under alpha 0 bleeds in, nor the crop's border is painted. One by one is faster.
+        mixed = plane[where] * (1 - opacity) + resample(channel * alpha, to_crop, size, cv2.BORDER_CONSTANT)
         if noise:
             found = cv2.blur(finest(mixed) ** 2, (ABOUT, ABOUT))
             mixed += white(mixed.shape, seed) * (np.sqrt(np.maximum(noise**2 - found, 0) / KEPT) * opacity)
