@@ -21,7 +21,7 @@ REACH = 7
 """Frames before and after that have a say in whether a face is masked."""
 NEAR = (1.0, 3.0, 4.0, 3.0, 1.0)
 """Weights of the neighbouring frames' masks."""
-MASKED, STILL, BARE = 2, 5, 5
+MASKED, STILL, BARE = 2, 5, 7
 """Every how manyth frame of a face is looked at: while there is a sign of a mask, the same where nothing moves, or none."""
 CHANGED, HASTY = 8.0, 20.0
 """Change of a face since the last look, in levels of 255, from which it is not still, and from which every frame is looked at."""

@@ -40,6 +40,11 @@ CALM, CERTAIN = 0.02, 0.9
 """Speed, in sides of the face a frame, and score at which every second frame is measured."""
 GAP = 10
 """Frames in which neither network is sure of a face that its track survives."""
+AGAIN = 3
+"""Frames after a look until who is alone and not seen where they should be is looked for everywhere, too.
+
+With others about, a track could go over to a neighbour meanwhile.
+"""
 
 Measure = Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]
 Found = tuple[Frame, list[Face]]
@@ -156,15 +161,24 @@ class Linker:
         found = self.measure(frame, [self.region_of_landmarks(t.predicted()) for t in tracks])
         return [t.face for t, (points, score) in zip(tracks, found, strict=True) if t.take(points, score)]
 
-    def check(self, frame: Frame, faces: list[Face]) -> bool:
-        """Ask the detector about each unsure track, and correct `faces`; False if one is not where it should be."""
+    def check(self, frame: Frame, faces: list[Face], *, may_look: bool) -> bool:
+        """Ask the detector about each unsure track, and correct `faces`; False if one is missing and may be looked for."""
         unsure = [track for track in self.tracks if track.unsure()]
         found = [self.seen_near(frame, track) for track in unsure]
-        if not all(found):
+        if may_look and not all(found):
             return False
         for track, detection in zip(unsure, found, strict=True):
-            self.confirm(frame, track, detection, faces)
+            if detection:
+                self.confirm(frame, track, detection, faces)
+        self.miss(faces)
         return True
+
+    def miss(self, faces: list[Face]) -> None:
+        """Neither network is sure of some tracks in this frame; their `faces` are not believed."""
+        missed = [track for track in self.tracks if track.unseen and track.face.score < ALIVE]
+        for track in missed:
+            track.lost += 1
+        faces[:] = [f for f in faces if all(f.track_id != track.id for track in missed)]
 
     def seen_near(self, frame: Frame, track: Tracked) -> Detection | None:
         """What the detector sees where a track should be."""
@@ -178,12 +192,9 @@ class Linker:
         self.looks += 1
         pairs = match([t.kalman.statePost[:3, 0] for t in self.tracks], [d.box for d in found])
         matched = {i: found[j] for i, j in pairs}
-        for i, track in enumerate(self.tracks):
-            if i in matched:
-                self.confirm(frame, track, matched[i], faces)
-            elif track.face.score < ALIVE:
-                track.lost += 1
-                faces[:] = [f for f in faces if f.track_id != track.id]
+        for i, detection in matched.items():
+            self.confirm(frame, self.tracks[i], detection, faces)
+        self.miss(faces)
         self.tracks = [t for t in self.tracks if t.unseen < UNSEEN]
         taken = {j for _, j in pairs}
         for detection in (d for j, d in enumerate(found) if j not in taken):
@@ -236,11 +247,10 @@ class Linker:
             if not track.take(points, score):
                 return
             if score < ALIVE:
-                found = self.found(frame, fully=False)
-                pairs = match([track.kalman.statePost[:3, 0]], [d.box for d in found])
-                if not pairs:
+                detection = self.seen_near(frame, track)
+                if not detection:
                     return
-                self.confirm(frame, track, found[pairs[0][1]], [])
+                self.confirm(frame, track, detection, [])
             if any(iou(f.box[None], track.face.box[None])[0, 0] > 0.5 for f in faces):
                 return
             faces.append(track.face)
@@ -281,7 +291,7 @@ def follow(frames: Iterable[Frame], linker: Linker, *, look_ahead: bool = True) 
         faces = linker.move(frame, looks=looks)
         linker.waiting.append((frame, faces))
         since += 1
-        if looks or not linker.check(frame, faces):
+        if looks or not linker.check(frame, faces, may_look=since >= AGAIN or len(linker.tracks) > 1):
             linker.look(frame, faces, fully=linker.looks == 0 or frame.index // linker.every() % IN_FULL == 0)
             since = 0
         # The newest frames stay: the next face found late may be followed back through them.
