@@ -56,7 +56,7 @@ def test_faces_are_looked_at_now_and_then_and_a_mask_from_its_first_frame_on() -
 
     list(segment.segment(((frame(k), [face(0)]) for k in range(90)), one))
     assert [k for k in looked if k < 25] == [0, 7, 14, 21] and sum(k >= 65 for k in looked) == 3
-    assert sorted(k for k in looked if 28 <= k < 60) == [*range(28, 35), 35, 40, 45, 50, 55], "followed back from 35"
+    assert sorted(k for k in looked if 28 <= k < 60) == [*range(28, 36), 37, 42, 47, 52, 57], "followed back from 35"
     assert len(set(looked)) == len(looked)
 
 

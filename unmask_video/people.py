@@ -18,6 +18,8 @@ LOOKS = 8
 """First faces of a track that are compared with the references."""
 AHEAD = 6
 """Frames of look-ahead before a track is decided."""
+NOBODY = np.zeros(1)
+"""The identity of whom nobody has looked at, for there was nobody to be like."""
 AGAIN, LATER = 25, 3
 """Frames after which somebody unknown is looked at once more, and how many of the last looks then count."""
 TURN = 0.06
@@ -100,7 +102,7 @@ class Cast:
         seat = self.seats.setdefault(face.track_id, Seat(len(self.seats) + 1))
         if self.chosen and seat.number not in self.chosen:
             seat.match, seat.why = Match(None, 0.0, "not_chosen"), "not_chosen"
-        elif len(seat.looks) < LOOKS and seat.match is None:
+        elif self.people and len(seat.looks) < LOOKS and seat.match is None:  # else there is nobody to be like
             seat.looks.append(self.identity(frame, face.landmarks))
 
     def _leave(self, seen: Seen) -> Matched:
@@ -111,7 +113,7 @@ class Cast:
             seat.frames += 1
             # Somebody may come in blurred or in profile; who was found once is never given up.
             nobody = seat.match and seat.match.person is None and seat.why != "not_chosen"
-            if nobody and seat.frames % AGAIN == 0:
+            if nobody and self.people and seat.frames % AGAIN == 0:
                 seat.looks = [*seat.looks[1 - LATER :], self.identity(frame, face.landmarks)]
                 seat.match = None
         if new := [seat for seat in here.values() if seat.match is None]:
@@ -121,8 +123,9 @@ class Cast:
     def _decide(self, new: list[Seat], here: list[Seat]) -> None:
         """Seat new tracks; a person who is in the picture already is not given out twice."""
         taken = {seat.match.person for seat in here if seat.match}
-        free = [p for p in range(len(self.people)) if p not in taken]
-        looks = [np.mean(seat.looks, axis=0) for seat in new]
+        # A live film may learn its first person between a track's look and now; that track is asked for later.
+        free = [p for p in range(len(self.people)) if p not in taken and all(seat.looks for seat in new)]
+        looks = [np.mean(seat.looks, axis=0) if seat.looks else NOBODY for seat in new]
         for seat, look, match in zip(new, looks, self.assign(looks, [self.vectors[p] for p in free]), strict=True):
             person = None if match.person is None else free[match.person]
             seat.match, seat.why = Match(person, match.likeness, match.why), match.why or seat.why
@@ -134,7 +137,7 @@ class Cast:
                 continue
             elif self.stand_in:
                 seat.photos = [self.stand_in]
-            elif self.fill_unmatched and self.people:
+            elif self.fill_unmatched and self.people and seat.looks:
                 likest = max(self.people, key=lambda person: max(r.identity @ look for r in person))  # noqa: B023
                 seat.photos, seat.why = ([], "never") if likest[0].person in self.never else (likest, seat.why)
 

@@ -21,7 +21,7 @@ from unmask_video.picture import FINE, finest, grid, plane_scale, resample
 
 MIDLINE = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 2, 164, 0, 11, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
 """FaceMesh indices from the forehead over the nose to the chin."""
-SIZES = (128, 192, 256, 384, 512)
+SIZES = (128, 192, 256, 320, 384, 448, 512)
 """Pixels that a crop may have."""
 CONTROL = np.array([
     10, 297, 251, 356, 454, 361, 397, 378, 152, 149, 172, 132, 234, 127, 21, 67,  # outline
