@@ -18,10 +18,20 @@ class Picture(Protocol):
     duration: int | None
 
 
-P = TypeVar("P", bound=Picture)
+class Packet(Protocol):
+    """What is needed of a packet."""
 
-REORDERED = 32
-"""Pictures between one and those that are decoded before it though shown later; H.264 and HEVC allow 16."""
+    pts: int | None
+    """In ticks."""
+    size: int
+    """Bytes."""
+
+
+P = TypeVar("P", bound=Picture)
+Q = TypeVar("Q", bound=Packet)
+
+REORDERED, MOST_BYTES = 32, 2**24
+"""Packets that wait until all that are shown before them are known, H.264 and HEVC allow 16, and most that they may hold."""
 
 
 class Clock:
@@ -84,15 +94,18 @@ class Skim:
         self.step, self.allowed = step, allowed
         self.times: list[int] = []
 
-    def known(self, packets: Iterator[P]) -> Iterator[P]:
-        """The same packets, when all that are shown before them are known."""
-        ahead: deque[P] = deque()
+    def known(self, packets: Iterator[Q]) -> Iterator[Q]:
+        """The same packets, when all that are shown before them are known; an error of theirs comes after them all."""
+        ahead: deque[Q] = deque()
+        held = 0
         try:
             for packet in packets:
                 ahead.append(packet)
+                held += packet.size
                 if packet.pts is not None:
                     insort(self.times, packet.pts)
-                if len(ahead) > REORDERED:
+                while len(ahead) > REORDERED or held > MOST_BYTES:
+                    held -= ahead[0].size
                     yield ahead.popleft()
         except Exception:  # what came before it is whole
             yield from ahead
@@ -103,7 +116,7 @@ class Skim:
         """Of the picture shown at a time, in ticks."""
         return bisect_left(self.times, pts)
 
-    def leaves_out(self, packet: P) -> bool:
+    def leaves_out(self, packet: Packet) -> bool:
         out = packet.pts is not None and self.number(packet.pts) % self.step > 0 and self.allowed()
         self.left_out += out
         return out
