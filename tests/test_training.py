@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -35,7 +36,8 @@ def test_steps_of_every_recipe_lower_its_loss(name: str, tmp_path: Path) -> None
         terms = run.advance(batch, learn)
         # What an adversary says is no measure: it learns, too.
         sums.append(sum(w * terms[k] for k, w in run.recipe.weights.items() if k != "adversarial"))
-    assert sums[-1] < 0.95 * sums[0] and run.step == WARM_UP + 16
+    # An adversary makes single steps leap.
+    assert median(sums[-4:]) < 0.95 * sums[0] and run.step == WARM_UP + 16
     for key, value in run.painter.plain.named_parameters():
         assert value.grad is not None and torch.isfinite(value.grad).all() and value.grad.any(), f"{key} learns nothing"
     assert any((a != b).any() for a, b in zip(before, run.mean.parameters(), strict=True)), "the average follows"

@@ -46,7 +46,7 @@ def test_two_processes_learn_like_one_with_the_double_batch(name: str, tmp_path:
     one = losses_of(Fabric(accelerator="cpu", devices=1), tiny(name, batch=2, steps=STEPS, patience=0), alone)
     assert len(two) == len(one) == STEPS and one[0] != one[1]
     for a, b in zip(two, one, strict=True):
-        assert a == pytest.approx(b, rel=2e-3, abs=1e-5)
+        assert a == pytest.approx(b, rel=5e-3, abs=1e-5)
     a, b = (torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (together, alone))
     assert a["samples"] == b["samples"] == 2 * STEPS
     torch.manual_seed(0)
