@@ -13,9 +13,8 @@ from training.patterns import Patterns
 from training.worn import Worn
 from unmask_video import track, warp
 from unmask_video.errors import BadOption
-from unmask_video.face import CANONICAL, UPPER, Face, Patch
+from unmask_video.face import Face, Patch
 from unmask_video.frame import Frame
-from unmask_video.geometry import fit_pose
 from unmask_video.steady import steady
 
 CLOTH = 256
@@ -86,7 +85,7 @@ def best_face(frames: Iterator[Frame], linker: Callable[[], track.Linker]) -> tu
     best = None
     for frame, faces in steady(track.follow(frames, linker())):
         for face in faces:
-            scale, rotation, _ = fit_pose(CANONICAL[UPPER], face.landmarks[UPPER])
+            scale, rotation, _ = face.pose
             rank = rotation[2, 2] * scale
             if best is None or rank > best[0]:
                 best = (rank, frame, face)

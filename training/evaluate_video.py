@@ -29,9 +29,9 @@ from training.identity import identity_crop, mobilefacenet
 from training.lpips import LPIPS
 from unmask_video import decode, pipeline, smooth
 from unmask_video.errors import BadOption
-from unmask_video.face import CANONICAL, UPPER, Reference, align
+from unmask_video.face import UPPER, Reference, align
 from unmask_video.frame import Frame
-from unmask_video.geometry import fit_pose, scale_of
+from unmask_video.geometry import scale_of
 from unmask_video.identify import SAME_PERSON
 from unmask_video.landmarks import region_of_landmarks
 from unmask_video.options import Options
@@ -109,7 +109,7 @@ class Meter:
         if self.before and self.before[0] == hidden.face.track_id:
             told |= self.of_pair(truth, masked, got, hole, crop) | {"neighbours": float((vector * self.before[3]).sum())}
         seen = {n: self.seen(f, hidden) for n, f in (("bare", shot.bare), ("masked", shot.masked), ("filled", filled))}
-        scale, *_ = fit_pose(CANONICAL[UPPER], hidden.face.landmarks[UPPER])
+        scale, *_ = hidden.face.pose
         for name, points in self.points.items():
             points.append(seen[name][LOWER, :2] / scale)
         for name, points in (("guess", seen["masked"]), ("shape", place(self.photo.landmarks, seen["masked"])[0])):

@@ -8,8 +8,8 @@ import numpy as np
 
 from training.masks import MaskShape, cloth_of, put_on
 from training.patterns import Patterns
-from unmask_video.face import CANONICAL, UPPER, align
-from unmask_video.geometry import apply, fit_pose, invert
+from unmask_video.face import CANONICAL, align, pose_of
+from unmask_video.geometry import apply, invert
 from unmask_video.warp import CONTROL, place, warp_photo
 
 
@@ -44,7 +44,7 @@ class Worn:
             The masked face uint8 [S, S, 3], and the part of each pixel that is mask, float32 [S, S] in 0..1.
         """
         size, rng = len(image), np.random.default_rng(self.seed)
-        scale, rotation, move = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
+        scale, rotation, move = pose_of(landmarks)
         head = scale * CANONICAL @ rotation.T + move
         alpha = self.shape.cover(head, size, rng)
         facing = CONTROL[place(CANONICAL, landmarks)[1][CONTROL]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unmask_video.face import Face, Mask, Reference, align
+from unmask_video.face import Face, Mask, Reference
 from unmask_video.frame import Frame
 from unmask_video.geometry import scale_of
 from unmask_video.identify import SAME_IN_FILM, Match
@@ -64,7 +64,7 @@ class Familiar:
         faces = self._now[1] if self._now else []
         if not faces:
             return "no face is in the picture"
-        face, mask = max(faces, key=lambda one: scale_of(align(one[0].landmarks, 1)))
+        face, mask = max(faces, key=lambda one: scale_of(one[0].crop(1)))
         if mask.present or not serves(face.landmarks, mask):
             return "this face does not serve: take the mask off, look into the camera, come nearer"
         self._learn(face.track_id, self._view(self._now[0], face))

@@ -13,7 +13,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from unmask_video.face import CANONICAL, LOOK, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference
+from unmask_video.face import CANONICAL, LOOK, OUTLINE, UPPER, Face, FaceCrop, Guide, Patch, Reference, pose_of
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, fit_pose, invert, scale_of, scaled
 from unmask_video.painting import remapped, shrunk
@@ -67,7 +67,7 @@ def place(shape: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     scale, rotation, move = fit_pose(shape[UPPER], landmarks[UPPER])
     placed = scale * shape @ rotation.T + move
-    _, turned, _ = fit_pose(CANONICAL[UPPER], landmarks[UPPER])
+    _, turned, _ = pose_of(landmarks)
     outwards = CANONICAL - HEAD
     facing = (outwards @ turned.T)[:, 2] / np.linalg.norm(outwards, axis=1) < HORIZON
     frontal = np.clip((turned[2, 2] - 0.6) / 0.2, 0, 1)
