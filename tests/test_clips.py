@@ -113,7 +113,7 @@ def test_two_people_are_filled_and_nobody_else() -> None:
     """Everybody in a film of four shots wears a drawn mask; there are photos of the man on the stage and of a guest."""
     clip, made, options = shared("clips/talking/short_hamilton_clip.mp4"), tools(), Options(model="tps")
     with decode.open_video(clip) as video:
-        mined, *_ = work.mine(video, made, Stopwatch())
+        mined, _ = work.mine(video, made, Stopwatch())
     stage, guest = ([v for person in mined for v in person if v.name in names] for names in MOMENTS)
     cast, shots = made.cast([stage, guest[:1]], [], options), []
 

@@ -15,7 +15,7 @@ from helpers import frames_25
 from test_people import ANN, unit
 from test_pipeline import FILM, looks_like_the_portrait, make, moving, read
 
-from unmask_video import BadOption, Options, decode, identify, reference, unmask, work
+from unmask_video import BadOption, Options, decode, identify, mining, reference, unmask, work
 from unmask_video.errors import BadEnvironment, CannotDecode
 from unmask_video.face import CANONICAL, Detection, Face, Mask
 from unmask_video.frame import Colour, Frame
@@ -27,7 +27,7 @@ def mine(stills: list[np.ndarray], every: float = 0.03) -> list[list[str]]:
     """Names of the views that a film of these pictures gives, for each person."""
     shown = [replace(frames(Footage(s), k + 1)[k], pts=512 * k) for k, s in enumerate(stills)]
     t = tools()
-    views = reference.mine(shown, every=every, detect=t.detect, settle=t.settle, segment=t.segment, identity=t.identity)
+    views = mining.mine(shown, every=every, detect=t.detect, settle=t.settle, segment=t.segment, identity=t.identity)
     return [[view.name for view in person] for person in views]
 
 
@@ -47,7 +47,7 @@ def test_the_film_is_looked_at_now_and_then() -> None:
     seen = []
     t = tools()
     shown = frames(Footage(portrait()), 50)
-    reference.mine(
+    mining.mine(
         shown, every=0.5, detect=lambda f: seen.append(f.time_seconds) or [], settle=t.settle, segment=t.segment,
         identity=t.identity,
     )  # fmt: skip
@@ -60,14 +60,14 @@ def test_small_faces_do_not_serve() -> None:
 
 
 def test_quality_is_of_large_sharp_well_lit_faces_with_their_mouths_shut() -> None:
-    good = reference.aligned("good", photo(portrait()), points(), ANN)
+    good = reference.aligned("good", photo(portrait()), Face(0, points(), 1.0), ANN)
     change = lambda image: replace(good, image=image.clip(0, 255).astype(np.uint8))  # noqa: E731
     light = good.image.astype(np.float32)
     for worse in (change(cv2.GaussianBlur(good.image, (0, 0), 3)), change(light * 0.2), change(light * 2.5 + 60)):
-        assert reference.quality(worse) < 0.8 * reference.quality(good)
+        assert mining.quality(worse) < 0.8 * mining.quality(good)
     talking = good.landmarks.copy()
     talking[14, 1] += 0.3 * np.linalg.norm(talking[61, :2] - talking[291, :2])
-    assert reference.quality(replace(good, landmarks=talking)) < 0.8 * reference.quality(good)
+    assert mining.quality(replace(good, landmarks=talking)) < 0.8 * mining.quality(good)
 
 
 def half_bare(index: int) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_bare_frames_are_not_used_where_that_is_forbidden(folder: Path) -> None:
 def test_bare_frames_are_further_views_of_the_photos_people(folder: Path) -> None:
     source = make(folder, LONG, half_bare)
     with decode.open_video(source) as video:
-        mined, *_ = work.mine(video, tools(), Stopwatch())
+        mined, _ = work.mine(video, tools(), Stopwatch())
         given = tools().photos([str(folder / "face.png")])
     assert len(mined) == 1 and len(given) == 1
     (joined,) = tools().cast(given, mined, Options()).people
@@ -163,8 +163,8 @@ def acted(film: list[list[Sight]], shots: tuple[int, ...] = (), every: float = 0
         alpha.ravel()[: round(seen.hidden * alpha.size)] = 1
         return Mask(alpha, seen.belief, False)
 
-    with mock.patch.object(reference, "quality", lambda view: 1.0):
-        people = reference.mine(
+    with mock.patch.object(mining, "quality", lambda view: 1.0):
+        people = mining.mine(
             shown, every=every, detect=detect, settle=settle, segment=segmented, identity=lambda f, p: sight(f, p).who
         )
     return sorted(sorted(view.name.split()[3] for view in person) for person in people)
@@ -225,6 +225,6 @@ def test_who_is_known_late_is_told_with_the_reason_before(folder: Path, monkeypa
 
 def test_a_wrong_encoder_is_told_before_the_film_is_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make(folder)
-    monkeypatch.setattr(reference, "mine", lambda *_, **__: pytest.fail("searched"))
+    monkeypatch.setattr(mining, "mine", lambda *_, **__: pytest.fail("searched"))
     with pytest.raises(BadEnvironment, match="libmonet"):
         unmask(source, folder / "out.mp4", reference=folder / "face.png", options=Options(encoder="libmonet"))

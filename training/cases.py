@@ -183,4 +183,4 @@ class Cases:
 
 
 def as_reference(shot: Shot) -> Reference:
-    return reference.aligned(shot.name, photo(shot.rgb), shot.landmarks, NOBODY)
+    return reference.aligned(shot.name, photo(shot.rgb), Face(0, shot.landmarks, 1.0), NOBODY)

@@ -181,7 +181,7 @@ def score(clip: Path, options: Options, *, photo: Path | None, look: float, seco
         with decode.open_video(clip) as video:
             frame, face = best_face(video.frames(0.0, look), tools.linker)
         first = frame.time_seconds
-        reference = aligned(clip.stem, frame, face.landmarks, tools.identity(frame, face.landmarks))
+        reference = aligned(clip.stem, frame, face, tools.identity(frame, face.landmarks))
     waiting: deque[Shot] = deque()
 
     def masked(video: decode.Video) -> Iterator[Frame]:

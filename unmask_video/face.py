@@ -26,6 +26,12 @@ with files("unmask_video").joinpath("canonical_face.npy").open("rb") as _file:
 UPPER = np.flatnonzero(CANONICAL[:, 1] < -0.07)
 """Points that a worn mask leaves free: from the lower eyelids upwards."""
 
+EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
+"""FaceMesh's points around the person's right and left eye."""
+PROFILE = 0.25
+"""Eyes nearer to each other than this, in heights of the box, make a profile, where FaceMesh has no hold."""
+EYES_APART = 0.13
+"""How far FaceMesh's eyes and the detector's may lie apart, in heights of the detected box."""
 SPAN = 1.75
 """Side of a crop in face heights."""
 LOOK = 128
@@ -47,6 +53,16 @@ class Detection:
     """float64 [5, 2]: right eye, left eye, nose tip, right and left mouth corner, frame pixels."""
     score: float
     """0..1."""
+
+
+def agree(landmarks: np.ndarray, detection: Detection) -> bool:
+    """True if FaceMesh's eyes are where the detector's are, and far enough apart to tell."""
+    height = detection.box[3] - detection.box[1]
+    if np.linalg.norm(detection.points[0] - detection.points[1]) < PROFILE * height:
+        return False
+    eyes = np.stack([landmarks[list(ring), :2].mean(0) for ring in EYES])
+    apart = np.linalg.norm(eyes - detection.points[:2], axis=1).max()
+    return bool(apart < EYES_APART * height)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,9 @@ from unmask_video.face import Face, Mask, Reference
 from unmask_video.frame import Frame
 from unmask_video.geometry import scale_of
 from unmask_video.identify import SAME_IN_FILM, Match
+from unmask_video.mining import VIEW, serves
 from unmask_video.people import Cast, Matched, Seat, Seen
-from unmask_video.reference import VIEW, Views, aligned, serves
+from unmask_video.reference import Views, aligned
 from unmask_video.tools import Tools
 
 EVERY = 1.0
@@ -65,7 +66,7 @@ class Familiar:
         if not faces:
             return "no face is in the picture"
         face, mask = max(faces, key=lambda one: scale_of(one[0].crop(1)))
-        if mask.present or not serves(face.landmarks, mask):
+        if mask.present or not serves(face, mask):
             return "this face does not serve: take the mask off, look into the camera, come nearer"
         self._learn(face.track_id, self._view(self._now[0], face))
         return "this face is the reference now"
@@ -80,7 +81,7 @@ class Familiar:
 
     def _watch(self, frame: Frame, face: Face, mask: Mask) -> None:
         track, now = face.track_id, frame.time_seconds
-        if mask.present or not serves(face.landmarks, mask):
+        if mask.present or not serves(face, mask):
             self._waiting.pop(track, None)
         elif (look := self._waiting.get(track)) is None:
             if now - self._kept.get(track, -np.inf) >= EVERY:
@@ -91,7 +92,7 @@ class Familiar:
 
     def _view(self, frame: Frame, face: Face) -> Reference:
         vector = self._tools.identity(frame, face.landmarks)
-        return aligned("the camera", frame, face.landmarks, vector)
+        return aligned("the camera", frame, face, vector)
 
     def _learn(self, track: int, view: Reference) -> None:
         cast, seat = self.cast, self.seats.get(track)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from unmask_video.errors import BadEnvironment
-from unmask_video.face import CANONICAL, Detection
+from unmask_video.face import CANONICAL, EYES, Detection
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply
 from unmask_video.picture import sample
@@ -27,7 +27,7 @@ MARGIN = 1.5
 RIGHT_EYE, LEFT_EYE = 33, 263
 """Outer corners of the person's own right and left eye."""
 
-FIVE = ((33, 133, 159, 145), (263, 362, 386, 374), (4,), (61,), (291,))
+FIVE = (*EYES, (4,), (61,), (291,))
 """FaceMesh's points for the detector's five: eyes, nose tip, mouth's corners."""
 
 Measure = Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]

@@ -19,7 +19,7 @@ LOOKS = 8
 AHEAD = 6
 """Frames of look-ahead before a track is decided."""
 NOBODY = np.zeros(1)
-"""The identity of whom nobody has looked at, for there was nobody to be like."""
+"""The identity of whom nobody has looked at."""
 AGAIN, LATER = 25, 3
 """Frames after which somebody unknown is looked at once more, and how many of the last looks then count."""
 TURN = 0.06

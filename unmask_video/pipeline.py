@@ -65,9 +65,10 @@ def unmasked(work: Work) -> Report:
     """The work itself."""
     video, target, options = work.video, work.target, work.options
     out, done = writer(video, target, options, work.journal), work.journal.frames if work.journal else 0
-    tally, sign, seen = searched(work)
-    waits = sign < segment.ON and not done and may_copy(video.path, target, options)
-    if not (waits and copied(tally, sign, seen)):
+    plain = may_copy(video.path, target, options)
+    tally = searched(work, whole=plain)
+    waits = plain and not done and tally.signs.clearest < segment.ON
+    if not (waits and copied(tally)):
         convert(work, out, tally, waits=waits, done=done)
     if tally.copied:
         return tally.report(0.0)
@@ -77,13 +78,12 @@ def unmasked(work: Work) -> Report:
     return report
 
 
-def copied(tally: Tally, sign: float, seen: int) -> bool:
+def copied(tally: Tally) -> bool:
     """Copy a film of which the search tells for sure that nobody in it is masked; whether it was."""
-    if not seen or sign >= segment.LITTLE:
-        return False
-    copy_whole(tally.source, tally.target)
-    tally.copied, tally.frames = True, seen
-    return True
+    if tally.signs.none():
+        copy_whole(tally.source, tally.target)
+        tally.copied, tally.frames = True, tally.signs.frames
+    return tally.copied
 
 
 def convert(work: Work, out: encode.Writer, tally: Tally, *, waits: bool, done: int) -> None:
@@ -145,7 +145,7 @@ def analysed(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Generator[t
     """Who is filled in each frame, and from what. Each line is a stage; memory is what they hold."""
     watch, stop, look_ahead = tally.watch, Event(), tools.look_ahead
     taken = takewhile(lambda _: not stop.is_set(), frames)
-    found = watch.stage("track", track.follow(taken, tools.linker(), look_ahead=look_ahead))
+    found = watch.stage("track", track.follow(taken, tools.linker(), idle=tally.signs.none_near, look_ahead=look_ahead))
     found = watch.stage("steady", steady.steady(found, look_ahead=look_ahead))
     seen = watch.stage("segment", segment.segment(found, tools.segment, look_ahead=look_ahead))
     matched = watch.stage("match", tally.cast.match(seen, look_ahead=look_ahead))

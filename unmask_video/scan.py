@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unmask_video import decode, reference
+from unmask_video import decode, mining
 from unmask_video.ahead import one_thread_each, side_by_side
 from unmask_video.face import Detection, Face, Reference
 from unmask_video.frame import Frame
 from unmask_video.geometry import best_pairs, iou
-from unmask_video.reference import STAYED, Views, due
+from unmask_video.reference import Views, aligned
 from unmask_video.tools import Tools
 
 EVERY = 0.5
@@ -68,7 +68,7 @@ def stretches(path: Path, name: str, tools: Tools, *, every: float = EVERY) -> l
     with one_thread_each(), decode.open_video(path) as video, closing(video.frames()) as frames:
         seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
         every = max(every, seconds / MOST_LOOKS)
-        with closing(side_by_side(looks, due(frames, every), tools.workers, "unmask-scan")) as seen:
+        with closing(side_by_side(looks, mining.due(frames, every), tools.workers, "unmask-scan")) as seen:
             for frame, shot, faces in seen:
                 ended += [one for one in going if one.shot != shot or frame.time_seconds - one.end > GONE * every]
                 going = [one for one in going if one.shot == shot and frame.time_seconds - one.end <= GONE * every]
@@ -78,12 +78,12 @@ def stretches(path: Path, name: str, tools: Tools, *, every: float = EVERY) -> l
 
 def _look(tools: Tools, frame: Frame, found: Detection) -> tuple[Detection, Reference, bool, bool] | None:
     """A face, cut out, whether it is masked, and whether it serves as a photo."""
-    landmarks, score = tools.settle(frame, found)
-    if max(score, found.score) < 0.5:
+    face = Face(0, *tools.settle(frame, found))
+    if max(face.score, found.score) < 0.5:
         return None
-    mask = tools.is_masked(frame, Face(0, landmarks, score))
-    view = reference.aligned("", frame, landmarks, tools.identity(frame, landmarks))
-    return found, view, mask.belief >= 0.5, score > 0.9 and reference.serves(landmarks, mask)
+    mask = tools.is_masked(frame, face)
+    view = aligned("", frame, face, tools.identity(frame, face.landmarks))
+    return found, view, mask.belief >= 0.5, face.score > 0.9 and mining.serves(face, mask)
 
 
 def _go_on(
@@ -92,7 +92,7 @@ def _go_on(
     """Each face goes on with the stretch that it overlaps and is like, or begins a new one."""
     boxes = np.array([found.box for found, *_ in faces]).reshape(-1, 4)
     overlap = iou(np.array([one.box for one in going]).reshape(-1, 4), boxes)
-    whose = {j: going[i] for i, j in best_pairs(overlap) if overlap[i, j] > STAYED} if going and faces else {}
+    whose = {j: going[i] for i, j in best_pairs(overlap) if overlap[i, j] > mining.STAYED} if going and faces else {}
     for j, (found, view, masked, serves) in enumerate(faces):
         one = whose.get(j)
         if one is None or one.total @ view.identity / one.looks < CLEAR:
@@ -101,7 +101,7 @@ def _go_on(
         one.box, one.end, one.total = found.box, now, one.total + view.identity
         one.looks, one.masked = one.looks + 1, one.masked + masked
         if serves:
-            one.views = sorted([*one.views, (reference.quality(view), view)], key=lambda pair: -pair[0])[:KEPT]
+            one.views = sorted([*one.views, (mining.quality(view), view)], key=lambda pair: -pair[0])[:KEPT]
         if len(one.pictures) < VIEWS:
             one.pictures.append(cv2.resize(view.image, (96, 96), interpolation=cv2.INTER_AREA))
 
@@ -137,7 +137,7 @@ def best_views(found: Sequence[Stretch]) -> list[Reference]:
     """The best bare views of one person, of different directions first."""
     ranked = sorted((view for one in found for view in one.views), key=lambda pair: -pair[0])
     chosen: list[Reference] = []
-    for apart in (reference.VIEW, 0.0):
+    for apart in (mining.VIEW, 0.0):
         for _, view in ranked:
             away = [float(np.linalg.norm(view.direction - other.direction)) for other in chosen]
             if len(chosen) < VIEWS and not any(view is other for other in chosen) and min(away, default=1.0) >= apart:

@@ -64,8 +64,9 @@ def begin(
 def first_pass(work: Work, total: int) -> dict[str, Any] | None:
     """Write the table. If nobody is filled the film is copied, where it can be; then its report."""
     video, options = work.video, work.options
-    plain, (tally, sign, seen) = may_copy(video.path, work.target, options), searched(work)
-    if plain and copied(tally, sign, seen):
+    plain = may_copy(video.path, work.target, options)
+    tally = searched(work, whole=plain)
+    if plain and copied(tally):
         return tally.report(0.0).to_json()
     table = TableWriter(work.journal.make())
     with (

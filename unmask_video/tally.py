@@ -13,6 +13,7 @@ from unmask_video.face import Face, Mask, mean_face
 from unmask_video.frame import Frame
 from unmask_video.people import Cast, Matched, Photos
 from unmask_video.report import Person, Progress, Report
+from unmask_video.signs import Signs
 from unmask_video.stopwatch import Stopwatch
 
 LOOKED, WORST, APART = 12, 3, 1.0
@@ -44,6 +45,8 @@ class Tally:
     """A frame was changed."""
     copied: bool = False
     damaged: int = 0
+    signs: Signs = field(default_factory=Signs)
+    """What was seen of masks before."""
 
     def count(self, matched: Iterable[Matched]) -> Iterator[Matched]:
         for frame, faces in matched:

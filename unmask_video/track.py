@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from unmask_video.face import Detection, Face
+from unmask_video.face import Detection, Face, agree
 from unmask_video.frame import Frame
 from unmask_video.geometry import best_pairs, iou
 from unmask_video.picture import is_cut, small_grey
@@ -26,12 +26,6 @@ SMALL = 1 / 20
 """Faces below this part of the frame's longer side are looked for in full."""
 ALIVE = 0.5
 """Least score of landmarks that need nobody's word; below, the detector must see the face too."""
-EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
-"""FaceMesh's points around the person's right and left eye."""
-PROFILE = 0.25
-"""Eyes nearer to each other than this, in heights of the box, make a profile, where FaceMesh has no hold."""
-EYES_APART = 0.13
-"""How far FaceMesh's eyes and the detector's may lie apart, in heights of the detected box."""
 SAME = 0.25
 """Least overlap (IoU) of a track's box and a detection's."""
 UNSEEN = 30
@@ -256,16 +250,6 @@ class Linker:
             faces.append(track.face)
 
 
-def agree(landmarks: np.ndarray, detection: Detection) -> bool:
-    """True if FaceMesh's eyes are where the detector's are, and far enough apart to tell."""
-    height = detection.box[3] - detection.box[1]
-    if np.linalg.norm(detection.points[0] - detection.points[1]) < PROFILE * height:
-        return False
-    eyes = np.stack([landmarks[list(ring), :2].mean(0) for ring in EYES])
-    apart = np.linalg.norm(eyes - detection.points[:2], axis=1).max()
-    return bool(apart < EYES_APART * height)
-
-
 def _doubles(track: Tracked, older: list[Tracked]) -> bool:
     """True if an older track sits on the same face."""
     return any(iou(track.face.box[None], other.face.box[None])[0, 0] > 0.6 for other in older)
@@ -280,10 +264,20 @@ def match(states: list[np.ndarray], boxes: list[np.ndarray]) -> list[tuple[int, 
     return [(i, j) for i, j in best_pairs(overlap) if overlap[i, j] >= SAME]
 
 
-def follow(frames: Iterable[Frame], linker: Linker, *, look_ahead: bool = True) -> Iterator[Found]:
-    """Each frame with the faces in it; comes `EVERY` frames late, or at once, but then nobody is followed back."""
+def follow(
+    frames: Iterable[Frame], linker: Linker, *, look_ahead: bool = True, idle: Callable[[Frame], bool] = lambda _: False
+) -> Iterator[Found]:
+    """Each frame with the faces in it; comes `EVERY` frames late, or at once, but then nobody is followed back.
+
+    Nobody is looked for in frames that are `idle`; who was followed until then comes in anew after them.
+    """
     small, since, hold = None, 0, EVERY if look_ahead else 0
     for frame in frames:
+        if idle(frame):
+            yield from linker.end(since)
+            yield frame, []
+            small = None
+            continue
         last, small = small, small_grey(frame)
         if last is not None and is_cut(last, small):
             yield from linker.end(since)

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unmask_video import __version__, decode, encode, provenance, reference, segment, track
+from unmask_video import __version__, decode, encode, mining, provenance, reference, track
 from unmask_video.ahead import one_thread_each
 from unmask_video.clock import Skim
 from unmask_video.container import Limits
@@ -25,6 +25,7 @@ from unmask_video.options import Options, check_paths
 from unmask_video.pieces import Pieces
 from unmask_video.reference import Views
 from unmask_video.report import Progress, Report
+from unmask_video.signs import Signs
 from unmask_video.stopwatch import Stopwatch
 from unmask_video.tally import Tally
 from unmask_video.tools import Tools
@@ -78,32 +79,31 @@ def work_on(
         yield Work(video, target, asked, given, photo_hashes(names), options, journal, progress, began)
 
 
-def searched(work: Work) -> tuple[Tally, float, int]:
-    """Who may be in the film, then as `mine` has it."""
+def searched(work: Work, *, whole: bool) -> Tally:
+    """Who may be in the film, and where somebody may be masked; `whole` as `mine` has it."""
     options, watch = work.options, Stopwatch()
-    mined, sign, seen = [], 0.0, 0
+    mined, signs = [], Signs()
     if options.mine_references == "on":
         with watch.on("search"):
-            mined, sign, seen = mine(work.video, work.tools, watch, work.progress)
+            mined, signs = mine(work.video, work.tools, watch, work.progress, whole=whole)
     if options.model == "tps" and not work.given and not mined:
         raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
     cast = work.tools.cast(work.given, mined, options)
-    return Tally(work.video.path, work.target, cast, work.began, watch), sign, seen
+    return Tally(work.video.path, work.target, cast, work.began, watch, signs=signs)
 
 
 def mine(
-    video: decode.Video, tools: Tools, watch: Stopwatch, progress: Callable[[Progress], None] | None = None
-) -> tuple[list[Views], float, int]:
-    """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for.
+    video: decode.Video, tools: Tools, watch: Stopwatch, progress: Callable[[Progress], None] | None = None, *, whole: bool = True
+) -> tuple[list[Views], Signs]:
+    """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for; and signs of masks.
 
-    Also the clearest sign of a mask on the way, in 0..1, and how many frames there are; 0 if between two looks, or where
-    data is damaged, a mask may have gone by.
+    Where the `whole` of it may be copied, every picture is seen until there is such a sign.
     """
-    beliefs, went = [0.0], 0
+    signs, went = Signs(), 0
 
     def is_masked(frame: Frame, face: Face) -> Mask:
         mask = tools.is_masked(frame, face)
-        beliefs.append(mask.belief)
+        signs.see(frame, mask.belief)
         return mask
 
     def searched() -> Iterator[Frame]:
@@ -116,15 +116,16 @@ def mine(
 
     seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
     every = max(LOOK_EVERY, min(seconds / ENOUGH, SELDOM), seconds / MOST_LOOKS)
-    # Who is masked goes through the whole film again; else every picture has to be seen whole before it is copied.
-    skim = Skim(track.EVERY, lambda: max(beliefs) >= segment.LITTLE)
+    skim = Skim(track.EVERY, lambda: not whole or bool(signs.seconds))
     with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames(skim=skim)) as frames:
-        found = reference.mine(
+        found = mining.mine(
             searched(), every=every, beat=track.EVERY, settle=tools.settle, detect=tools.glance, segment=is_masked,
             identity=tools.identity, workers=tools.workers, watch=watch,
         )  # fmt: skip
     tools.let_go()
-    return found, max(beliefs), went if every <= SURELY and not same.damage.found else 0
+    signs.seconds.sort()  # several threads look
+    signs.frames = went if every <= SURELY and not same.damage.found else 0
+    return found, signs
 
 
 def told(tally: Tally, work: Work, warnings: list[str], codec_seconds: float) -> Report:

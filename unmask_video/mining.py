@@ -1,0 +1,194 @@
+"""Bare frames of the film itself as photos of those who are masked elsewhere in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from unmask_video.ahead import side_by_side
+from unmask_video.face import Detection, Face, Mask, Reference
+from unmask_video.frame import Frame
+from unmask_video.geometry import iou, scale_of
+from unmask_video.people import NOBODY
+from unmask_video.picture import grey, is_cut, small_grey
+from unmask_video.reference import ONE_PERSON, Settle, Views, aligned
+from unmask_video.stopwatch import Stopwatch
+
+SMALLEST, TURNED = 64, 0.7
+"""Of a bare face that serves: least pixels of its crop, and least cosine between its direction and the camera's."""
+BARE, COVERED = 0.1, 0.003
+"""Of a face that counts as bare: most belief in a mask, and most part of its crop that the segmenter may still call mask."""
+VIEW = 0.2
+"""Directions that differ by less are one view."""
+STAYED, ALIKE, SOON = 0.3, 0.2, 1.0
+"""Least overlap (IoU) of one face's boxes from one look to the next, least likeness, and most seconds between them."""
+POOR = 0.4
+"""Views of less than this part of the best one's quality are left out."""
+JUDGED = 256
+"""Most pixels at which a view's quality is judged."""
+TRUSTED = 3
+"""Looks at one place of one shot of which one at least is asked who it is."""
+
+
+
+@dataclass(eq=False)
+class Look:
+    """One face at one moment of the film."""
+
+    box: np.ndarray
+    shot: int
+    time: float
+    """Seconds."""
+    masked: bool
+    view: Reference | None = None
+    """It, bare and good enough to serve; nobody's, and at most `JUDGED` pixels large, before it is asked who it is."""
+    quality: float = 0.0
+    ask: Callable[[], Reference] | None = None
+    """Gives the view as it serves; dear, and holds a frame."""
+    person: list[Look] | None = None
+    """Kept looks of the same person, if there are any."""
+    trusted: int = 0
+    """Looks in a row that nobody asked who they are."""
+
+    def identity(self) -> np.ndarray:
+        """Who it is, see `identify.identity`."""
+        if self.ask:
+            self.view, self.ask, self.trusted = self.ask(), None, 0
+        return self.view.identity
+
+
+def mine(
+    frames: Iterable[Frame],
+    *,
+    every: float,
+    detect: Callable[[Frame], list[Detection]],
+    settle: Settle,
+    segment: Callable[[Frame, Face], Mask],
+    identity: Callable[[Frame, np.ndarray], np.ndarray],
+    beat: int = 1,
+    workers: int = 1,
+    watch: Stopwatch | None = None,
+) -> list[Views]:
+    """The people whose bare faces a film shows: of each, the best views, one for every direction.
+
+    Args:
+        frames: the film.
+        every: least seconds from one look at it to the next.
+        beat: frames are looked at whose number is a multiple of this, unless that would be twice as long.
+        workers: threads that look.
+        watch: told what they take.
+    """
+    people: list[list[Look]] = []
+    earlier: list[Look] = []
+    before: list[Look] = []
+
+    def looks(at: tuple[Frame, int]) -> list[Look]:
+        with watch.on("search") if watch else nullcontext():
+            return [_look(*at, found, settle, segment, identity) for found in detect(at[0])]
+
+    with closing(side_by_side(looks, due(frames, every, beat), workers, "unmask-search")) as seen:
+        for now in seen:
+            _keep(people, before, earlier, now)
+            earlier, before = before, now
+    _keep(people, before, earlier, [])
+    return [_best(looks) for looks in people]
+
+
+def due(frames: Iterable[Frame], every: float, beat: int = 1) -> Iterator[tuple[Frame, int]]:
+    """The frames that are looked at, and in which shot they are."""
+    next_time, shot, small = -np.inf, 0, None
+    for frame in frames:
+        last, small = small, small_grey(frame)
+        shot += last is not None and is_cut(last, small)
+        if frame.time_seconds >= next_time and (frame.index % beat == 0 or frame.time_seconds >= next_time + every):
+            next_time = frame.time_seconds + every
+            yield frame, shot
+
+
+def _look(
+    frame: Frame, shot: int, detection: Detection, settle: Settle, segment: Callable, identity: Callable
+) -> Look:  # fmt: skip
+    face = Face(0, *settle(frame, detection))
+    mask = segment(frame, face)
+    look = Look(detection.box, shot, frame.time_seconds, masked=mask.belief > BARE)
+    if face.score > 0.9 and serves(face, mask):
+        name = f"the film at {frame.time_seconds:.1f} s"
+        look.view = aligned(name, frame, face, NOBODY, largest=JUDGED)
+        look.quality = quality(look.view)
+        look.ask = lambda: aligned(name, frame, face, identity(frame, face.landmarks))
+    return look
+
+
+def serves(face: Face, mask: Mask) -> bool:
+    """Whether a face is bare, seen from the front, and large."""
+    bare = mask.belief <= BARE and (mask.alpha > 0.5).mean() <= COVERED
+    return bool(bare and face.direction[2] >= TURNED and scale_of(face.crop(1)) >= SMALLEST)
+
+
+def quality(view: Reference) -> float:
+    """How well a face serves: large, sharp, well lit, with its mouth shut. Of use to compare views of one person."""
+    size = view.image.shape[0]
+    inside = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(inside, cv2.convexHull(view.landmarks[:, :2].round().astype(np.int32)), 1)
+    level = grey(cv2.GaussianBlur(view.image.astype(np.float32), (0, 0), size / 256))
+    fine = np.abs(level - cv2.GaussianBlur(level, (0, 0), size / 64))[inside > 0].mean() / max(level[inside > 0].mean(), 1)
+    lit = ((level > 40) & (level < 240))[inside > 0].mean()
+    gap = np.linalg.norm(view.landmarks[13, :2] - view.landmarks[14, :2])
+    width = np.linalg.norm(view.landmarks[61, :2] - view.landmarks[291, :2])
+    return float(min(size, 256) / 256 * fine * lit**2 / (1 + (4 * gap / max(width, 1)) ** 2))
+
+
+def _keep(people: list[list[Look]], looks: list[Look], earlier: list[Look], later: list[Look]) -> None:
+    """Give looks to their people, those of one moment to different ones; keep the best of each direction.
+
+    What was just before or will soon be masked is not kept: there may be a hand or half a mask in it.
+    """
+    for look in looks:
+        before = next((e for e in earlier if e.person and stays(e, look)), None)
+        same = before.person if before else None
+        look.trusted = before.trusted + 1 if before else 0
+        asked = look.view and same and (look.trusted == TRUSTED or _place(same, look) is not None)
+        taken = any(same is other.person for other in looks)
+        look.person = None if taken or (asked and _alike(same, look) < ALIKE) else same
+    for look in looks:
+        if look.view is None or any(other.masked and stays(look, other) for other in earlier + later):
+            continue
+        if look.person is None:
+            free = [p for p in people if not any(p is other.person for other in looks)]
+            likest = max(free, key=lambda person: _alike(person, look), default=None)  # noqa: B023
+            look.person = likest if likest and _alike(likest, look) >= ONE_PERSON else []
+        if not look.person:
+            people.append(look.person)
+        place = _place(look.person, look)
+        if place is not None:
+            look.identity()
+            look.person[place : place + 1] = [look]
+
+
+def stays(one: Look, other: Look) -> bool:
+    """True if two looks in a row are at one place of one shot."""
+    near = one.shot == other.shot and abs(one.time - other.time) <= SOON
+    return near and float(iou(one.box[None], other.box[None])[0, 0]) > STAYED
+
+
+def _alike(person: list[Look], look: Look) -> float:
+    return max(float(kept.identity() @ look.identity()) for kept in person)
+
+
+def _place(person: list[Look], look: Look) -> int | None:
+    """Where a look is kept: at the end if it is a new direction, or in the place of a worse one of its own; None: nowhere."""
+    away = [np.linalg.norm(kept.view.direction - look.view.direction) for kept in person]
+    if not away or min(away) >= VIEW:
+        return len(person)
+    nearest = int(np.argmin(away))
+    return nearest if person[nearest].quality < look.quality else None
+
+
+def _best(looks: list[Look]) -> Views:
+    """The views of one person, best first."""
+    ranked = sorted(looks, key=lambda look: -look.quality)
+    return [look.view for look in ranked if look.quality >= POOR * ranked[0].quality]

@@ -1,0 +1,39 @@
+"""Where a film showed a sign of a mask when it was searched, and where nobody in it can be masked."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from unmask_video.frame import Frame
+from unmask_video.segment import LITTLE
+
+AROUND = 2.5
+"""Seconds before and after a sign in which somebody may be masked: at most as many lie between two looks in full."""
+
+
+@dataclass
+class Signs:
+    """What the search of a film saw of masks."""
+
+    clearest: float = 0.0
+    """The greatest belief in one, 0..1."""
+    seconds: list[float] = field(default_factory=list)
+    """When there was a sign of one, in order."""
+    frames: int = 0
+    """That were searched; 0: in none, or a mask may have gone by between two looks, or where data is damaged."""
+
+    def see(self, frame: Frame, belief: float) -> None:
+        self.clearest = max(self.clearest, belief)
+        if belief >= LITTLE:
+            self.seconds.append(frame.time_seconds)
+
+    def none(self) -> bool:
+        """True if nobody is masked in all of the film, for sure."""
+        return self.frames > 0 and not self.seconds
+
+    def none_near(self, frame: Frame) -> bool:
+        """True if nobody is masked in a frame and around it, for sure."""
+        after = bisect_left(self.seconds, frame.time_seconds)
+        near = self.seconds[max(after - 1, 0) : after + 1]
+        return self.frames > 0 and all(abs(frame.time_seconds - second) > AROUND for second in near)
