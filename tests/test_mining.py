@@ -140,13 +140,13 @@ class Sight:
     """Part of the crop that the segmenter calls mask."""
 
 
-def acted(film: list[list[Sight]], shots: tuple[int, ...] = (), every: float = 0.03) -> list[list[str]]:
-    """The views, as who and second, that `mine` takes from a film of these sights, 25 moments a second."""
+def acted(film: list[list[Sight]], shots: tuple[int, ...] = (), every: float = 0.5) -> list[list[str]]:
+    """The views, as who and second, that `mine` takes from a film of these sights, a moment every 0.6 s, so that none waits."""
     pictures = [np.random.default_rng(k).integers(0, 255, (32, 32)).astype(np.uint8) for k in range(len(shots) + 1)]
     colour = Colour("bt601", True, 8)
     shown = [
         Frame((np.repeat(np.repeat(pictures[sum(k >= s for s in shots)], 40, 0), 40, 1),), "gray", colour, 0, k, k, 1,
-              Fraction(1, 25))
+              Fraction(3, 5))
         for k in range(len(film))
     ]  # fmt: skip
     at = lambda s: 100 * CANONICAL @ cv2.Rodrigues(np.array([0, s.yaw, 0.0]))[0].T + [s.x, 600, 0]  # noqa: E731
@@ -228,3 +228,48 @@ def test_a_wrong_encoder_is_told_before_the_film_is_searched(folder: Path, monke
     monkeypatch.setattr(mining, "mine", lambda *_, **__: pytest.fail("searched"))
     with pytest.raises(BadEnvironment, match="libmonet"):
         unmask(source, folder / "out.mp4", reference=folder / "face.png", options=Options(encoder="libmonet"))
+
+
+# --- moments that may wait ------------------------------------------------------------------------
+
+
+def looked_at(masked: set[int], count: int = 40, shots: tuple[int, ...] = (), workers: int = 1) -> set[int]:
+    """Numbers of the moments, .48 s apart, that are looked at if somebody is masked in some of them."""
+    pictures = [np.random.default_rng(k).integers(0, 255, (1280, 1280)).astype(np.uint8) for k in range(len(shots) + 1)]
+    colour, seen = Colour("bt601", True, 8), set()
+    shown = [
+        Frame((pictures[sum(k >= s for s in shots)],), "gray", colour, 0, k, k, 1, Fraction(12, 25)) for k in range(count)
+    ]  # fmt: skip
+
+    def detect(f: Frame) -> list[Detection]:
+        seen.add(f.index)
+        return [Detection(np.array([250, 550, 350, 650.0]), CANONICAL[:5, :2], 0.9)]
+
+    mining.mine(
+        shown, every=0.4, detect=detect, settle=lambda f, _: (100 * CANONICAL + [300, 600, 0], 0.5), workers=workers,
+        segment=lambda f, _: Mask(np.zeros((8, 8), np.float32), float(f.index in masked), False), identity=lambda *_: ANN,
+    )  # fmt: skip
+    return seen
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_every_second_moment_waits_for_a_sign_of_a_mask_near_it(workers: int) -> None:
+    even = set(range(0, 40, 2))
+    assert looked_at(set(), workers=workers) == even
+    assert looked_at({20}, workers=workers) == even | {17, 19, 21, 23}
+    assert looked_at({0, 38}, workers=workers) == even | {1, 3, 35, 37, 39}
+    assert looked_at({20, 21, 22}, workers=workers) == even | {17, 19, 21, 23, 25}
+    assert looked_at({21}, workers=workers) == even, "it waits itself"
+
+
+def test_the_first_moment_of_a_shot_never_waits() -> None:
+    assert looked_at(set(), count=8, shots=(3,)) == {0, 2, 3, 5, 7}
+
+
+def test_moments_far_apart_never_wait() -> None:
+    shown, seen = frames(Footage(portrait()), 50), []
+    t = tools()
+    mining.mine(
+        shown, every=0.5, detect=lambda f: seen.append(f.index) or [], settle=t.settle, segment=t.segment, identity=t.identity
+    )
+    assert seen == [0, 13, 26, 39]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -24,10 +26,12 @@ BARE, COVERED = 0.1, 0.003
 """Of a face that counts as bare: most belief in a mask, and most part of its crop that the segmenter may still call mask."""
 VIEW = 0.2
 """Directions that differ by less are one view."""
-STAYED, ALIKE, SOON = 0.3, 0.2, 1.0
+STAYED, ALIKE, SOON = 0.3, 0.2, 1.05
 """Least overlap (IoU) of one face's boxes from one look to the next, least likeness, and most seconds between them."""
 POOR = 0.4
 """Views of less than this part of the best one's quality are left out."""
+SPARING, NEAR = 0.51, 5
+"""Seconds since the last look of the same shot within which one may wait for a sign of a mask, and looks that are near it."""
 JUDGED = 256
 """Most pixels at which a view's quality is judged."""
 TRUSTED = 3
@@ -61,6 +65,58 @@ class Look:
         return self.view.identity
 
 
+@dataclass(eq=False)
+class Moment:
+    """A frame that may be looked at."""
+
+    number: int
+    frame: Frame
+    shot: int
+    waits: bool
+    """Only if there is a sign of a mask near it."""
+    looks: list[Look] | None = None
+
+    def is_sign(self) -> bool:
+        """True if somebody is masked, by a look that did not wait for that."""
+        return not self.waits and any(look.masked for look in self.looks)
+
+
+@dataclass(eq=False)
+class Search:
+    """What looks at moments; on several threads."""
+
+    detect: Callable[[Frame], list[Detection]]
+    settle: Settle
+    segment: Callable[[Frame, Face], Mask]
+    identity: Callable[[Frame, np.ndarray], np.ndarray]
+    watch: Stopwatch
+    sign: int = -NEAR
+    """Number of the last moment that is known to show a mask."""
+
+    def look_or_wait(self, moment: Moment) -> Moment:
+        """The same moment, looked at unless it waits, and no sign is known near it."""
+        if not moment.waits or moment.number < self.sign + NEAR:
+            self.look(moment)
+        if moment.is_sign():
+            self.sign = max(self.sign, moment.number)
+        return moment
+
+    def look(self, moment: Moment) -> None:
+        with self.watch.on("search"):
+            moment.looks = [self._face(moment.frame, moment.shot, found) for found in self.detect(moment.frame)]
+
+    def _face(self, frame: Frame, shot: int, found: Detection) -> Look:
+        face = Face(0, *self.settle(frame, found))
+        mask = self.segment(frame, face)
+        look = Look(found.box, shot, frame.time_seconds, masked=mask.belief > BARE)
+        if face.score > 0.9 and serves(face, mask):
+            name = f"the film at {frame.time_seconds:.1f} s"
+            look.view = aligned(name, frame, face, NOBODY, largest=JUDGED)
+            look.quality = quality(look.view)
+            look.ask = lambda: aligned(name, frame, face, self.identity(frame, face.landmarks))
+        return look
+
+
 def mine(
     frames: Iterable[Frame],
     *,
@@ -83,19 +139,40 @@ def mine(
         watch: told what they take.
     """
     people: list[list[Look]] = []
-    earlier: list[Look] = []
-    before: list[Look] = []
-
-    def looks(at: tuple[Frame, int]) -> list[Look]:
-        with watch.on("search") if watch else nullcontext():
-            return [_look(*at, found, settle, segment, identity) for found in detect(at[0])]
-
-    with closing(side_by_side(looks, due(frames, every, beat), workers, "unmask-search")) as seen:
-        for now in seen:
+    earlier, before = [], []
+    search = Search(detect, settle, segment, identity, watch or Stopwatch())
+    moments = side_by_side(search.look_or_wait, _moments(due(frames, every, beat)), workers, "unmask-search")
+    with closing(moments):
+        for now in _needed(moments, search.look):
             _keep(people, before, earlier, now)
             earlier, before = before, now
     _keep(people, before, earlier, [])
     return [_best(looks) for looks in people]
+
+
+def _moments(frames: Iterable[tuple[Frame, int]]) -> Iterator[Moment]:
+    """Those that are looked at, and between two of them one that may wait."""
+    last = None
+    for number, (frame, shot) in enumerate(frames):
+        soon = last and last.shot == shot and frame.time_seconds - last.frame.time_seconds <= SPARING
+        last = Moment(number, frame, shot, waits=bool(soon and not last.waits))
+        yield last
+
+
+def _needed(moments: Iterable[Moment], look: Callable[[Moment], None]) -> Iterator[list[Look]]:
+    """Looks at one moment after the other, but at those that wait only near a sign of a mask."""
+    signs: list[int] = []
+    held: deque[Moment] = deque()
+    for moment in chain(moments, [None] * NEAR):
+        held.append(moment)
+        if moment and moment.is_sign():
+            signs.append(moment.number)
+        if len(held) <= NEAR or not (first := held.popleft()):
+            continue
+        if first.looks is None and any(abs(first.number - sign) < NEAR for sign in signs[-NEAR:]):
+            look(first)
+        if first.looks is not None:
+            yield first.looks
 
 
 def due(frames: Iterable[Frame], every: float, beat: int = 1) -> Iterator[tuple[Frame, int]]:
@@ -107,20 +184,6 @@ def due(frames: Iterable[Frame], every: float, beat: int = 1) -> Iterator[tuple[
         if frame.time_seconds >= next_time and (frame.index % beat == 0 or frame.time_seconds >= next_time + every):
             next_time = frame.time_seconds + every
             yield frame, shot
-
-
-def _look(
-    frame: Frame, shot: int, detection: Detection, settle: Settle, segment: Callable, identity: Callable
-) -> Look:  # fmt: skip
-    face = Face(0, *settle(frame, detection))
-    mask = segment(frame, face)
-    look = Look(detection.box, shot, frame.time_seconds, masked=mask.belief > BARE)
-    if face.score > 0.9 and serves(face, mask):
-        name = f"the film at {frame.time_seconds:.1f} s"
-        look.view = aligned(name, frame, face, NOBODY, largest=JUDGED)
-        look.quality = quality(look.view)
-        look.ask = lambda: aligned(name, frame, face, identity(frame, face.landmarks))
-    return look
 
 
 def serves(face: Face, mask: Mask) -> bool:

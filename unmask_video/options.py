@@ -31,7 +31,7 @@ class Options:
     """A masked face that matches no reference: "keep" the mask, or "fill" it all the same."""
     face_index: tuple[int, ...] = ()
     """Only these people are filled, as the report numbers them: 1 for the first who comes in, of several the leftmost;
-    after a cut they come in anew. Empty: all."""
+    after a cut, and after seconds in which nobody is masked, they come in anew. Empty: all."""
     never: tuple[str, ...] = ()
     """Names of people, given with their photos, who are never filled."""
     mine_references: str = "on"

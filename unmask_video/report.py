@@ -39,7 +39,7 @@ class Person:
 
     index: int
     """1 for the first who came into the picture, of several the leftmost; what `face_index` means. After a cut, and
-    after leaving the picture for long, a person comes in anew."""
+    after leaving the picture for long, a person comes in anew; so after seconds in which nobody is masked, see `Signs`."""
     name: str
     """Who it is, if the user said so with the photo."""
     frames: int
@@ -69,7 +69,7 @@ class Report:
     frames: int
     """Frames written."""
     face_frames: int
-    """Faces seen, summed over frames."""
+    """Faces seen, summed over frames, but for those where the search saw that nobody is masked."""
     masked: int
     """Masked faces, summed over frames."""
     filled: int
