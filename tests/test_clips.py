@@ -123,7 +123,7 @@ def test_two_people_are_filled_and_nobody_else() -> None:
             yield shot.masked
 
     told, match = [], cast.match
-    cast.match = lambda seen, **more: (told.append(faces) or (frame, faces) for frame, faces in match(seen, **more))
+    cast.match = lambda seen: (told.append(faces) or (frame, faces) for frame, faces in match(seen))
     with decode.open_video(clip) as video:
         for _ in pipeline.route(worn(video), made, Tally(clip, clip, cast)):
             pass

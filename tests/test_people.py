@@ -38,8 +38,8 @@ def cast(references: list[Reference], tracks: dict[int, np.ndarray], **rest: Any
 def match(made: Cast, shown: list[list[Face]]) -> list[dict[int, Photos]]:
     """Of every frame: track id -> what fills it."""
     mask = Mask(np.ones((4, 4), np.float32), 1.0, True)
-    seen = [(frame(k), [(f, mask) for f in faces]) for k, faces in enumerate(shown)]
-    found = list(made.match(iter(seen)))
+    met = list(made.meet((frame(k), faces) for k, faces in enumerate(shown)))
+    found = list(made.match((frame, [(f, mask) for f in faces]) for frame, faces in met))
     assert [f.index for f, _ in found] == list(range(len(shown))), "every frame, in order"
     return [{f.track_id: photos for f, _, photos in faces} for _, faces in found]
 
@@ -125,8 +125,7 @@ def test_people_are_numbered_as_they_come_in() -> None:
 @pytest.mark.parametrize(("degrees", "first"), [(0, 0), (180, 2)])
 def test_left_is_left_in_the_upright_picture(degrees: int, first: int) -> None:
     made = cast(TWO, {0: ANN, 2: BOB})
-    mask = Mask(np.ones((4, 4), np.float32), 1.0, True)
-    list(made.match([(replace(frame(0), rotation_deg=degrees), [(face(2), mask), (face(0), mask)])]))
+    list(made.meet([(replace(frame(0), rotation_deg=degrees), [face(2), face(0)])]))
     assert made.seats[first].number == 1
 
 

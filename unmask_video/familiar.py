@@ -12,7 +12,7 @@ from unmask_video.frame import Frame
 from unmask_video.geometry import scale_of
 from unmask_video.identify import SAME_IN_FILM, Match
 from unmask_video.mining import VIEW, serves
-from unmask_video.people import Cast, Matched, Seat, Seen
+from unmask_video.people import Cast, Found, Matched, Seat, Seen
 from unmask_video.reference import Views, aligned
 from unmask_video.tools import Tools
 
@@ -56,9 +56,13 @@ class Familiar:
         known = [seat for seat in here if seat and seat.match and seat.match.person is not None]
         return [seat.photos[0].person or f"person {seat.match.person + 1}" for seat in known]
 
-    def match(self, seen: Iterable[Seen], *, look_ahead: bool = True) -> Iterator[Matched]:
+    def meet(self, found: Iterable[Found]) -> Iterator[Found]:
+        """As `Cast.meet`."""
+        return self.cast.meet(found)
+
+    def match(self, seen: Iterable[Seen]) -> Iterator[Matched]:
         """As `Cast.match`, and bare faces are learned as they go by."""
-        return self.cast.match(self._watched(seen), look_ahead=look_ahead)
+        return self.cast.match(self._watched(seen))
 
     def take(self) -> str:
         """Learn the largest face in the picture now; what came of it."""

@@ -1,8 +1,7 @@
-"""Who each track is: decided when its first frame is about to leave the look-ahead window, once and for all if known."""
+"""Who each track is: decided when its first frame has come through the stages that wait, once and for all if known."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,9 +14,7 @@ from unmask_video.identify import Match
 from unmask_video.reference import Views
 
 LOOKS = 8
-"""First faces of a track that are compared with the references."""
-AHEAD = 6
-"""Frames of look-ahead before a track is decided."""
+"""First faces of a track that are compared with the references, as far as they have been met by then."""
 NOBODY = np.zeros(1)
 """The identity of whom nobody has looked at."""
 AGAIN, LATER = 25, 3
@@ -27,6 +24,7 @@ TURN = 0.06
 FADE = 8
 """Frames in which it takes over."""
 
+Found = tuple[Frame, list[Face]]
 Seen = tuple[Frame, list[tuple[Face, Mask]]]
 Photos = list[tuple[Reference, float]]
 """What a face is filled from, and its share; the shares sum to 1. Empty: the face stays as it is."""
@@ -47,7 +45,7 @@ class Seat:
     photos: Views = field(default_factory=list)
     """Of whom it is; empty: of nobody."""
     frames: int = 0
-    """That have left the window."""
+    """That were matched."""
     photo: Reference | None = None
     """The one in use, by pose."""
     last: Reference | None = None
@@ -84,19 +82,17 @@ class Cast:
         self.fill_unmatched, self.stand_in = fill_unmatched, stand_in
         self.seats: dict[int, Seat] = {}
 
-    def match(self, seen: Iterable[Seen], *, look_ahead: bool = True) -> Iterator[Matched]:
-        """Each face with the photos that fill it; without `look_ahead` a track is decided by its first frame."""
-        wait = AHEAD if look_ahead else 0
-        held: deque[Seen] = deque()
-        for frame, faces in seen:
+    def meet(self, found: Iterable[Found]) -> Iterator[Found]:
+        """The same faces, looked at on their way to stages that wait, so that `match` knows what comes after a frame."""
+        for frame, faces in found:
             size, turn = (frame.width, frame.height), frame.rotation_deg
-            for face, _ in sorted(faces, key=lambda f: turn_upright(f[0].landmarks[4, :2], size, turn)[0]):  # noqa: B023
+            for face in sorted(faces, key=lambda f: turn_upright(f.landmarks[4, :2], size, turn)[0]):  # noqa: B023
                 self._look(frame, face)
-            held.append((frame, faces))
-            if len(held) > wait:
-                yield self._leave(held.popleft())
-        while held:
-            yield self._leave(held.popleft())
+            yield frame, faces
+
+    def match(self, seen: Iterable[Seen]) -> Iterator[Matched]:
+        """Each face, met before, with the photos that fill it."""
+        return map(self._leave, seen)
 
     def _look(self, frame: Frame, face: Face) -> None:
         seat = self.seats.setdefault(face.track_id, Seat(len(self.seats) + 1))

@@ -32,9 +32,6 @@ from unmask_video.tally import Tally
 from unmask_video.tools import Tools
 from unmask_video.work import Work, searched, told, work_on, writer
 
-FRAMES_AHEAD = 3
-"""Frames whose faces are known and wait to be painted."""
-
 
 def unmask(
     source: str | Path,
@@ -94,7 +91,7 @@ def convert(work: Work, out: encode.Writer, tally: Tally, *, waits: bool, done: 
     video, options = work.video, work.options
     total, trim = total_frames(video.info, options), (options.trim_start, options.trim_end)
     with closing(video.frames(*trim)) as frames, ExitStack() as writing:
-        painted = writing.enter_context(closing(route(frames, work.tools, tally, done)))
+        painted = writing.enter_context(closing(route(frames, work.tools, tally, done, ahead=video.info.in_hand)))
         if not waits:
             writing.enter_context(out)
         for frame in painted:
@@ -125,14 +122,16 @@ def catch_up(out: encode.Writer, video: decode.Video, count: int) -> None:
             out.write(frame)
 
 
-def route(frames: Iterable[Frame], tools: Tools, tally: Tally, done: int = 0) -> Generator[Frame, None, None]:
+def route(
+    frames: Iterable[Frame], tools: Tools, tally: Tally, done: int = 0, *, ahead: int = 8
+) -> Generator[Frame, None, None]:  # fmt: skip
     """Every frame, in order, with its masked faces filled, those not that are `done`.
 
     Who and what is in the frames is found out on one thread, faces are painted on several, frames come out on the caller's,
     which paints them itself where there are but two cores; without look-ahead all is done on the caller's, and a frame comes
-    out before the next is asked for.
+    out before the next is asked for. So many frames `ahead` may wait to be painted.
     """
-    with closing(analysed(frames, tools, tally)) as turned:
+    with closing(analysed(frames, tools, tally, ahead)) as turned:
         asked = turns.wanted(turned, done - smooth.WARM_UP)
         with closing(painted(asked, tools, tally.watch)) as done_frames:
             for frame, changed in done_frames:
@@ -141,15 +140,16 @@ def route(frames: Iterable[Frame], tools: Tools, tally: Tally, done: int = 0) ->
                 yield frame
 
 
-def analysed(frames: Iterable[Frame], tools: Tools, tally: Tally) -> Generator[turns.Turned, None, None]:
+def analysed(frames: Iterable[Frame], tools: Tools, tally: Tally, ahead: int) -> Generator[turns.Turned, None, None]:
     """Who is filled in each frame, and from what. Each line is a stage; memory is what they hold."""
     watch, stop, look_ahead = tally.watch, Event(), tools.look_ahead
     taken = takewhile(lambda _: not stop.is_set(), frames)
     found = watch.stage("track", track.follow(taken, tools.linker(), idle=tally.signs.none_near, look_ahead=look_ahead))
     found = watch.stage("steady", steady.steady(found, look_ahead=look_ahead))
-    seen = watch.stage("segment", segment.segment(found, tools.segment, look_ahead=look_ahead))
-    matched = watch.stage("match", tally.cast.match(seen, look_ahead=look_ahead))
-    ready = read_ahead(matched, FRAMES_AHEAD, "unmask-analyse") if look_ahead else matched
+    met = watch.stage("match", tally.cast.meet(found))
+    seen = watch.stage("segment", segment.segment(met, tools.segment, look_ahead=look_ahead))
+    matched = watch.stage("match", tally.cast.match(seen))
+    ready = read_ahead(matched, ahead, "unmask-analyse") if look_ahead else matched
     with closing(ready):
         try:
             yield from turns.by_turns(tally.count(ready), rest=tools.rest)

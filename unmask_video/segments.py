@@ -71,7 +71,7 @@ def first_pass(work: Work, total: int) -> dict[str, Any] | None:
     table = TableWriter(work.journal.make())
     with (
         closing(video.frames(options.trim_start, options.trim_end)) as frames,
-        closing(analysed(frames, work.tools, tally)) as turned,
+        closing(analysed(frames, work.tools, tally, video.info.in_hand)) as turned,
     ):
         for frame, faces in turned:
             table.add(frame, faces)

@@ -77,7 +77,7 @@ def between(painted: Iterable[tuple[Frame, list[Painted]]], *, look_ahead: bool 
     """The patches of all faces; comes some frames late, or at once, where a frame between two gets what was before it."""
     held: deque[tuple[Frame, dict[int, Painted]]] = deque()
     before: dict[int, tuple[float, Painted]] = {}
-    lately: deque[dict[int, Painted]] = deque(maxlen=MOST)
+    lately: deque[set[int]] = deque(maxlen=MOST)  # tracks; what was painted holds its frame
     for item in chain(painted, [None]):
         held += [(item[0], {one.turn.face.track_id: one for one in item[1]})] if item else []
         while held:
@@ -87,7 +87,7 @@ def between(painted: Iterable[tuple[Frame, list[Painted]]], *, look_ahead: bool 
                 break
             held.popleft()
             before |= {track: (frame.time_seconds, one) for track, one in faces.items() if one.paintings}
-            lately.append(faces)
+            lately.append(set(faces))
             before = {track: known for track, known in before.items() if any(track in there for there in lately)}
             yield frame, [(k, one.crop, _patch(one, frame, before[k], after.get(k))) for k, one in faces.items()]
 
