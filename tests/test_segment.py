@@ -149,5 +149,7 @@ def test_segmenters_find_a_drawn_mask(name: str) -> None:
     truth = segment.sample(photo(cv2.merge([masked()[1] * 255] * 3).astype(np.uint8)), crop, segment.SIZE)[..., 0] > 127
     got = worn.alpha > 0.5
     assert (got & truth).sum() / (got | truth).sum() > (0.9 if name == "unet" else 0.5)
+    dark = one(photo((masked()[0] * 0.1).astype(np.uint8)), where)
+    assert segment.LITTLE < segment.OFF < dark.belief < segment.ON, "nobody can tell in the dark"
 
 
