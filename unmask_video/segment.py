@@ -38,8 +38,8 @@ SURE = 0.1
 LEAST = 0.01
 """Least part of the crop that a mask covers."""
 DARK, UNTOLD = 20, (ON + OFF) / 2
-"""Mean level in the middle of a crop, of 255, below which nobody can tell, and the most belief there: who came in masked stays so, nobody
-becomes it. A dark audience, hands before their mouths, whom the network takes for masked, has 9 to 15, worn masks 83 and more."""
+"""Mean level in the middle of a crop, of 255, below which nobody can tell, and the most belief there: who is masked stays so,
+nobody becomes it. A dark audience, hands before their mouths, whom the network takes for masked, has 9 to 15, worn masks 83."""
 
 Found = tuple[Frame, list[Face]]
 Seen = tuple[Frame, list[tuple[Face, Mask]]]
