@@ -241,25 +241,28 @@ def looked_at(masked: set[int], count: int = 40, shots: tuple[int, ...] = (), wo
         Frame((pictures[sum(k >= s for s in shots)],), "gray", colour, 0, k, k, 1, Fraction(12, 25)) for k in range(count)
     ]  # fmt: skip
 
-    def detect(f: Frame) -> list[Detection]:
+    def settle(f: Frame, _: Detection) -> tuple[np.ndarray, float]:
         seen.add(f.index)
-        return [Detection(np.array([250, 550, 350, 650.0]), CANONICAL[:5, :2], 0.9)]
+        return 100 * CANONICAL + [300, 600, 0], 1.0
 
     mining.mine(
-        shown, every=0.4, detect=detect, settle=lambda f, _: (100 * CANONICAL + [300, 600, 0], 0.5), workers=workers,
+        shown, every=0.4, detect=lambda _: [Detection(np.array([250, 550, 350, 650.0]), CANONICAL[:5, :2], 0.9)],
+        settle=settle, workers=workers,
         segment=lambda f, _: Mask(np.zeros((8, 8), np.float32), float(f.index in masked), False), identity=lambda *_: ANN,
     )  # fmt: skip
     return seen
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_every_second_moment_waits_for_a_sign_of_a_mask_near_it(workers: int) -> None:
+def test_every_second_moment_waits_unless_somebody_is_masked_and_somebody_bare_near_it(workers: int) -> None:
     even = set(range(0, 40, 2))
     assert looked_at(set(), workers=workers) == even
     assert looked_at({20}, workers=workers) == even | {17, 19, 21, 23}
     assert looked_at({0, 38}, workers=workers) == even | {1, 3, 35, 37, 39}
     assert looked_at({20, 21, 22}, workers=workers) == even | {17, 19, 21, 23, 25}
     assert looked_at({21}, workers=workers) == even, "it waits itself"
+    assert looked_at(set(range(40)), workers=workers) == even, "there is nobody bare"
+    assert looked_at(set(range(20)), workers=workers) == even | {17, 19, 21}
 
 
 def test_the_first_moment_of_a_shot_never_waits() -> None:

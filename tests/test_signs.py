@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from faces import Footage, portrait, write_photo
 from helpers import frames_25
@@ -13,6 +14,7 @@ from test_segment import frame
 from world import World, still
 
 from unmask_video import signs, track
+from unmask_video.frame import Frame
 from unmask_video.signs import AROUND, Signs
 from unmask_video.track import follow
 
@@ -39,6 +41,11 @@ def test_around_a_sign_somebody_may_be_masked() -> None:
     assert idle[0] and idle[200] and idle[499]
 
 
+def apart(one: list[Frame], other: list[Frame]) -> np.ndarray:
+    """Of each frame: mean difference of the first plane."""
+    return np.array([abs(a.planes[0].astype(int) - b.planes[0]).mean() for a, b in zip(one, other, strict=True)])
+
+
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
     """Ten seconds; from the fifth on somebody is masked for a second. A folder with that, and with a photo."""
@@ -53,12 +60,12 @@ def test_a_mask_in_the_midst_is_filled_as_if_all_had_been_gone_through(film: Pat
     monkeypatch.setattr(signs, "AROUND", 1e9)
     whole = run(film, target="whole.mkv", encoder="ffv1")
     assert whole.face_frames == 250 and 100 < sparing.face_frames < 200
-    assert sparing.filled == whole.filled >= 23 and len(sparing.people) == 1
     source, all_seen, out = (read(film / name) for name in ("in.mp4", "whole.mkv", "out.mkv"))
-    apart = lambda one, other: [abs(a.planes[0].astype(int) - b.planes[0]).mean() for a, b in zip(one, other, strict=True)]  # noqa: E731
-    assert max(apart(all_seen, out)) < 1
-    changed = [k for k, change in enumerate(apart(source, out)) if change]
-    assert changed == [k for k, change in enumerate(apart(source, all_seen)) if change] and len(changed) == sparing.filled
+    changed, others = np.flatnonzero(apart(source, out)), np.flatnonzero(apart(source, all_seen))
+    assert sparing.filled == len(changed) >= 23 and len(sparing.people) == 1
+    # The frames in which a bare face is looked at are counted from its first, so a mask may be seen a frame earlier or later.
+    assert abs(changed[0] - others[0]) <= 2 and abs(changed[-1] - others[-1]) <= 2
+    assert apart(all_seen, out)[np.intersect1d(changed, others)].max() < 1
 
 
 def test_a_film_of_nobody_masked_is_written_without_being_gone_through(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:

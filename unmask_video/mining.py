@@ -31,7 +31,7 @@ STAYED, ALIKE, SOON = 0.3, 0.2, 1.05
 POOR = 0.4
 """Views of less than this part of the best one's quality are left out."""
 SPARING, NEAR = 0.51, 5
-"""Seconds since the last look of the same shot within which one may wait for a sign of a mask, and looks that are near it."""
+"""Seconds since the last look of the same shot within which one may wait, and how many looks away is not near any more."""
 JUDGED = 256
 """Most pixels at which a view's quality is judged."""
 TRUSTED = 3
@@ -73,12 +73,19 @@ class Moment:
     frame: Frame
     shot: int
     waits: bool
-    """Only if there is a sign of a mask near it."""
+    """Only if near it somebody is masked and somebody bare, by looks that did not wait."""
     looks: list[Look] | None = None
 
-    def is_sign(self) -> bool:
-        """True if somebody is masked, by a look that did not wait for that."""
+    def near(self, number: int) -> bool:
+        return abs(self.number - number) < NEAR
+
+    @property
+    def masked(self) -> bool:
         return not self.waits and any(look.masked for look in self.looks)
+
+    @property
+    def bare(self) -> bool:
+        return not self.waits and any(look.view for look in self.looks)
 
 
 @dataclass(eq=False)
@@ -90,15 +97,19 @@ class Search:
     segment: Callable[[Frame, Face], Mask]
     identity: Callable[[Frame, np.ndarray], np.ndarray]
     watch: Stopwatch
-    sign: int = -NEAR
-    """Number of the last moment that is known to show a mask."""
+    masked: int = -NEAR
+    """Number of a late moment that is known to show somebody masked."""
+    bare: int = -NEAR
 
     def look_or_wait(self, moment: Moment) -> Moment:
-        """The same moment, looked at unless it waits, and no sign is known near it."""
-        if not moment.waits or moment.number < self.sign + NEAR:
+        """The same moment, looked at unless it waits, and may yet do so."""
+        if not moment.waits or (moment.near(self.masked) and moment.near(self.bare)):
             self.look(moment)
-        if moment.is_sign():
-            self.sign = max(self.sign, moment.number)
+        elif moment.near(self.masked):
+            with self.watch.on("search"):
+                self.detect(moment.frame)  # who remembers its answers is asked again when the masked are followed
+        self.masked = moment.number if moment.masked else self.masked
+        self.bare = moment.number if moment.bare else self.bare
         return moment
 
     def look(self, moment: Moment) -> None:
@@ -160,16 +171,16 @@ def _moments(frames: Iterable[tuple[Frame, int]]) -> Iterator[Moment]:
 
 
 def _needed(moments: Iterable[Moment], look: Callable[[Moment], None]) -> Iterator[list[Look]]:
-    """Looks at one moment after the other, but at those that wait only near a sign of a mask."""
-    signs: list[int] = []
-    held: deque[Moment] = deque()
-    for moment in chain(moments, [None] * NEAR):
+    """Looks at one moment after the other, as far as they need not wait."""
+    masked, bare = deque([-NEAR], 2 * NEAR), deque([-NEAR], 2 * NEAR)
+    held: deque[Moment | None] = deque()
+    for moment in chain(moments, [None] * (NEAR - 1)):
         held.append(moment)
-        if moment and moment.is_sign():
-            signs.append(moment.number)
-        if len(held) <= NEAR or not (first := held.popleft()):
+        masked.extend([moment.number] if moment and moment.masked else [])
+        bare.extend([moment.number] if moment and moment.bare else [])
+        if len(held) < NEAR or not (first := held.popleft()):
             continue
-        if first.looks is None and any(abs(first.number - sign) < NEAR for sign in signs[-NEAR:]):
+        if first.looks is None and all(any(first.near(number) for number in numbers) for numbers in (masked, bare)):
             look(first)
         if first.looks is not None:
             yield first.looks
