@@ -98,18 +98,18 @@ class Search:
     identity: Callable[[Frame, np.ndarray], np.ndarray]
     watch: Stopwatch
     masked: int = -NEAR
-    """Number of a late moment that is known to show somebody masked."""
+    """Number of the last moment that is known to show somebody masked."""
     bare: int = -NEAR
 
     def look_or_wait(self, moment: Moment) -> Moment:
         """The same moment, looked at unless it waits, and may yet do so."""
         if not moment.waits or (moment.near(self.masked) and moment.near(self.bare)):
             self.look(moment)
-        elif moment.near(self.masked):
+        elif moment.number == 1 or moment.near(self.masked):  # at the second nothing may be known of the first yet
             with self.watch.on("search"):
                 self.detect(moment.frame)  # who remembers its answers is asked again when the masked are followed
-        self.masked = moment.number if moment.masked else self.masked
-        self.bare = moment.number if moment.bare else self.bare
+        self.masked = max(self.masked, moment.number) if moment.masked else self.masked
+        self.bare = max(self.bare, moment.number) if moment.bare else self.bare
         return moment
 
     def look(self, moment: Moment) -> None:
