@@ -38,7 +38,6 @@ TRUSTED = 3
 """Looks at one place of one shot of which one at least is asked who it is."""
 
 
-
 @dataclass(eq=False)
 class Look:
     """One face at one moment of the film."""
@@ -225,7 +224,7 @@ def _keep(people: list[list[Look]], looks: list[Look], earlier: list[Look], late
         before = next((e for e in earlier if e.person and stays(e, look)), None)
         same = before.person if before else None
         look.trusted = before.trusted + 1 if before else 0
-        asked = look.view and same and (look.trusted == TRUSTED or _place(same, look) is not None)
+        asked = look.view and same and (look.trusted >= TRUSTED or _place(same, look) is not None)
         taken = any(same is other.person for other in looks)
         look.person = None if taken or (asked and _alike(same, look) < ALIKE) else same
     for look in looks:
