@@ -187,6 +187,12 @@ def test_a_face_that_stays_where_it_was_is_one_person_unless_it_is_unlike() -> N
     assert len(acted([[Sight(300, ANN)], [Sight(700, LIKE_ANN, 0.5)]])) == 2, "it is elsewhere"
 
 
+def test_who_takes_the_place_of_somebody_alike_in_all_else_is_found_out_within_three_looks() -> None:
+    ann, bob = [Sight(300, ANN)], [Sight(300, BOB)]
+    assert len(acted([ann, bob, bob])) == 1, "no better view of that direction, so nobody was asked"
+    assert len(acted([ann, bob, bob, bob])) == len(acted([ann, ann, ann, ann, bob, bob, bob])) == 2
+
+
 def test_two_faces_of_one_moment_are_two_people() -> None:
     assert len(acted([[Sight(300, ANN), Sight(700, ANN)]] * 3)) == 2
     swapped = [[Sight(300, ANN), Sight(700, BOB)]] * 2 + [[Sight(700, BOB), Sight(300, ANN)]] * 2
