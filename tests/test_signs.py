@@ -33,12 +33,12 @@ def test_only_a_whole_search_can_tell_that_nobody_is_masked() -> None:
 
 
 def test_around_a_sign_somebody_may_be_masked() -> None:
-    made, reach = seen((100, 0.2), (300, 0.9)), round(AROUND * 25)
-    idle = [made.none_near(frame(k)) for k in range(500)]
-    assert [k for k in range(1, 500) if idle[k] != idle[k - 1]] == [
-        100 - reach, 100 + reach + 1, 300 - reach, 300 + reach + 1,
+    made, reach = seen((200, 0.2), (600, 0.9)), round(AROUND * 25)
+    idle = [made.none_near(frame(k)) for k in range(900)]
+    assert [k for k in range(1, 900) if idle[k] != idle[k - 1]] == [
+        200 - reach, 200 + reach + 1, 600 - reach, 600 + reach + 1,
     ]  # fmt: skip
-    assert idle[0] and idle[200] and idle[499]
+    assert idle[0] and idle[400] and idle[899]
 
 
 def apart(one: list[Frame], other: list[Frame]) -> np.ndarray:
@@ -56,6 +56,7 @@ def film(tmp_path: Path) -> Path:
 
 
 def test_a_mask_in_the_midst_is_filled_as_if_all_had_been_gone_through(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signs, "AROUND", 2.5)
     sparing = run(film, target="out.mkv", encoder="ffv1")
     monkeypatch.setattr(signs, "AROUND", 1e9)
     whole = run(film, target="whole.mkv", encoder="ffv1")

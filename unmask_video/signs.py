@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from unmask_video.frame import Frame
 from unmask_video.segment import LITTLE
 
-AROUND = 2.5
-"""Seconds before and after a sign in which somebody may be masked: at most as many lie between two looks in full."""
+AROUND = 5.0
+"""Seconds before and after a sign in which somebody may be masked: about as many lie between two looks in full."""
 
 
 @dataclass
