@@ -84,10 +84,10 @@ class Tracked:
         return self.lost > 0 or self.face.score < ALIVE
 
     def is_calm(self) -> bool:
-        """Nothing will be missed in a frame's time: it is known to be slow, and a network was just sure of it."""
+        """Nothing will be missed in a frame's time: it is known to be slow."""
         speed, slow = np.abs(self.kalman.statePost[3:, 0]).max(), CALM * self.kalman.statePost[2, 0]
         known = np.sqrt(self.kalman.errorCovPost.diagonal()[3:].max()) < 2 * slow  # not in its first frames
-        return not self.lost and (self.face.score >= CERTAIN or self.unseen == 0) and known and speed < slow
+        return not self.lost and self.face.score >= CERTAIN and known and speed < slow
 
     def box(self) -> np.ndarray:
         """float64 [4]: a square where the filter expects the face."""
@@ -144,8 +144,8 @@ class Linker:
         """Measure the live tracks in a new frame; calm ones rest every second time, unless one `looks` at the frame."""
         for track in self.tracks:
             track.kalman.predict()
-            track.rests = not looks and not track.rests and track.is_calm()
             track.unseen += 1
+            track.rests = not looks and not track.rests and track.is_calm()
         seen = self.measured(frame, [t for t in self.tracks if not t.rests])
         self.tracks = [t for k, t in enumerate(self.tracks) if t.lost <= GAP and not _doubles(t, self.tracks[:k])]
         return [f for f in seen if any(t.id == f.track_id for t in self.tracks)]
@@ -157,7 +157,7 @@ class Linker:
 
     def check(self, frame: Frame, faces: list[Face], *, may_look: bool) -> bool:
         """Ask the detector about each unsure track, and correct `faces`; False if one is missing and may be looked for."""
-        unsure = [track for track in self.tracks if track.unsure() and not track.rests]
+        unsure = [track for track in self.tracks if track.unsure()]
         found = [self.seen_near(frame, track) for track in unsure]
         if may_look and not all(found):
             return False
@@ -169,7 +169,7 @@ class Linker:
 
     def miss(self, faces: list[Face]) -> None:
         """Neither network is sure of some tracks in this frame; their `faces` are not believed."""
-        missed = [track for track in self.tracks if track.unseen and track.face.score < ALIVE and not track.rests]
+        missed = [track for track in self.tracks if track.unseen and track.face.score < ALIVE]
         for track in missed:
             track.lost += 1
         faces[:] = [f for f in faces if all(f.track_id != track.id for track in missed)]
