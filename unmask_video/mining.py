@@ -212,7 +212,7 @@ def quality(view: Reference) -> float:
     lit = ((level > 40) & (level < 240))[inside > 0].mean()
     gap = np.linalg.norm(view.landmarks[13, :2] - view.landmarks[14, :2])
     width = np.linalg.norm(view.landmarks[61, :2] - view.landmarks[291, :2])
-    return float(min(size, 256) / 256 * fine * lit**2 / (1 + (4 * gap / max(width, 1)) ** 2))
+    return float(min(size, JUDGED) / JUDGED * fine * lit**2 / (1 + (4 * gap / max(width, 1)) ** 2))
 
 
 def _keep(people: list[list[Look]], looks: list[Look], earlier: list[Look], later: list[Look]) -> None:
