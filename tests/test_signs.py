@@ -15,7 +15,7 @@ from world import World, still
 
 from unmask_video import signs, track
 from unmask_video.frame import Frame
-from unmask_video.signs import AROUND, Signs
+from unmask_video.signs import AFTER, BEFORE, Signs
 from unmask_video.track import follow
 
 
@@ -33,10 +33,10 @@ def test_only_a_whole_search_can_tell_that_nobody_is_masked() -> None:
 
 
 def test_around_a_sign_somebody_may_be_masked() -> None:
-    made, reach = seen((200, 0.2), (600, 0.9)), round(AROUND * 25)
+    made, before, after = seen((200, 0.2), (600, 0.9)), round(BEFORE * 25), round(AFTER * 25)
     idle = [made.none_near(frame(k)) for k in range(900)]
     assert [k for k in range(1, 900) if idle[k] != idle[k - 1]] == [
-        200 - reach, 200 + reach + 1, 600 - reach, 600 + reach + 1,
+        200 - before, 200 + after + 1, 600 - before, 600 + after + 1,
     ]  # fmt: skip
     assert idle[0] and idle[400] and idle[899]
 
@@ -56,11 +56,12 @@ def film(tmp_path: Path) -> Path:
 
 
 def test_a_mask_in_the_midst_is_filled_as_if_all_had_been_gone_through(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signs, "AROUND", 2.5)
+    monkeypatch.setattr(signs, "AFTER", 2.5)
     sparing = run(film, target="out.mkv", encoder="ffv1")
-    monkeypatch.setattr(signs, "AROUND", 1e9)
+    monkeypatch.setattr(signs, "AFTER", 1e9)
+    monkeypatch.setattr(signs, "BEFORE", 1e9)
     whole = run(film, target="whole.mkv", encoder="ffv1")
-    assert whole.face_frames == 250 and 100 < sparing.face_frames < 200
+    assert whole.face_frames == 250 and 75 < sparing.face_frames < 175
     source, all_seen, out = (read(film / name) for name in ("in.mp4", "whole.mkv", "out.mkv"))
     changed, others = np.flatnonzero(apart(source, out)), np.flatnonzero(apart(source, all_seen))
     assert sparing.filled == len(changed) >= 23 and len(sparing.people) == 1

@@ -32,8 +32,12 @@ def one_thread_each() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def side_by_side(make: Callable[[T], U], items: Iterable[T], workers: int, name: str) -> Generator[U, None, None]:
+def side_by_side(
+    make: Callable[[T], U], items: Iterable[T], workers: int, name: str, *, at_once: Callable[[], bool] = lambda: False
+) -> Generator[U, None, None]:  # fmt: skip
     """`make` of each item, in their order, made on so many threads called `name`; twice as many items are held.
+
+    While it is wanted `at_once`, none is.
 
     The first error is raised here; the threads are joined however this generator ends.
     """
@@ -42,7 +46,7 @@ def side_by_side(make: Callable[[T], U], items: Iterable[T], workers: int, name:
     try:
         for item in items:
             waiting.append(pool.submit(make, item))
-            if len(waiting) >= 2 * workers:
+            while len(waiting) >= 2 * workers or (waiting and at_once()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -135,6 +135,8 @@ def mine(
     settle: Settle,
     segment: Callable[[Frame, Face], Mask],
     identity: Callable[[Frame, np.ndarray], np.ndarray],
+    looked: Callable[[float], None] = lambda second: None,
+    hurried: Callable[[], bool] = lambda: False,
     beat: int = 1,
     workers: int = 1,
     watch: Stopwatch | None = None,
@@ -144,6 +146,8 @@ def mine(
     Args:
         frames: the film.
         every: least seconds from one look at it to the next.
+        looked: told the second up to which all looks are done.
+        hurried: whether frames wait for a look, which is then done before the next is begun.
         beat: frames are looked at whose number is a multiple of this, unless that would be twice as long.
         workers: threads that look.
         watch: told what they take.
@@ -151,9 +155,9 @@ def mine(
     people: list[list[Look]] = []
     earlier, before = [], []
     search = Search(detect, settle, segment, identity, watch or Stopwatch())
-    moments = side_by_side(search.look_or_wait, _moments(due(frames, every, beat)), workers, "unmask-search")
+    moments = side_by_side(search.look_or_wait, _moments(due(frames, every, beat)), workers, "unmask-search", at_once=hurried)
     with closing(moments):
-        for now in _needed(moments, search.look):
+        for now in _needed(_told(moments, looked), search.look):
             _keep(people, before, earlier, now)
             earlier, before = before, now
     _keep(people, before, earlier, [])
@@ -167,6 +171,12 @@ def _moments(frames: Iterable[tuple[Frame, int]]) -> Iterator[Moment]:
         soon = last and last.shot == shot and frame.time_seconds - last.frame.time_seconds <= SPARING
         last = Moment(number, frame, shot, waits=bool(soon and not last.waits))
         yield last
+
+
+def _told(moments: Iterable[Moment], looked: Callable[[float], None]) -> Iterator[Moment]:
+    for moment in moments:
+        looked(moment.frame.time_seconds)
+        yield moment
 
 
 def _needed(moments: Iterable[Moment], look: Callable[[Moment], None]) -> Iterator[list[Look]]:

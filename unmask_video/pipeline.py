@@ -23,6 +23,7 @@ from unmask_video import (
 )  # fmt: skip
 from unmask_video.ahead import read_ahead, side_by_side
 from unmask_video.frame import Frame, VideoInfo
+from unmask_video.opening import Opening
 from unmask_video.options import Options
 from unmask_video.provenance import write_beside
 from unmask_video.remux import copy_whole
@@ -63,10 +64,14 @@ def unmasked(work: Work) -> Report:
     video, target, options = work.video, work.target, work.options
     out, done = writer(video, target, options, work.journal), work.journal.frames if work.journal else 0
     plain = may_copy(video.path, target, options)
-    tally = searched(work, whole=plain)
-    waits = plain and not done and tally.signs.clearest < segment.ON
-    if not (waits and copied(tally)):
-        convert(work, out, tally, waits=waits, done=done)
+    with ExitStack() as writing:
+        opening = Opening(out, writing, ended=plain or done > 0 or trimmed(options))
+        tally = searched(work, whole=plain, opening=opening)
+        waits = plain and not done and tally.signs.clearest < segment.ON
+        if opening.written and opening.written == tally.signs.frames:
+            tally.frames = opening.written
+        elif not (waits and copied(tally)):
+            convert(work, out, tally, writing, waits=waits, done=done, opened=opening.written)
     if tally.copied:
         return tally.report(0.0)
     report = told(tally, work, out.warnings, video.busy_seconds + out.busy_seconds)
@@ -83,22 +88,26 @@ def copied(tally: Tally) -> bool:
     return tally.copied
 
 
-def convert(work: Work, out: encode.Writer, tally: Tally, *, waits: bool, done: int) -> None:
-    """All frames of a film through the route and into the target, but for those that are done already.
+def convert(
+    work: Work, out: encode.Writer, tally: Tally, writing: ExitStack, *, waits: bool, done: int, opened: int
+) -> None:  # fmt: skip
+    """All frames of a film through the route and into the target, but for those that are done already, or `opened` it.
 
     Where it `waits`, nothing is written before a face is painted; a film in which none is, is copied.
     """
     video, options = work.video, work.options
-    total, trim = total_frames(video.info, options), (options.trim_start, options.trim_end)
-    with closing(video.frames(*trim)) as frames, ExitStack() as writing:
-        painted = writing.enter_context(closing(route(frames, work.tools, tally, done, ahead=video.info.in_hand)))
-        if not waits:
-            writing.enter_context(out)
+    total, trim, ahead = total_frames(video.info, options), (options.trim_start, options.trim_end), video.info.in_hand
+    if not (waits or opened):
+        writing.enter_context(out)
+    with (
+        closing(video.frames(*trim)) as frames,
+        closing(route(frames, work.tools, tally, max(done, opened), ahead=ahead)) as painted,
+    ):
         for frame in painted:
             if waits and tally.painted:
                 waits = False
                 catch_up(writing.enter_context(out), video, tally.frames - 1)
-            if not waits:
+            if not waits and frame.index >= opened:
                 out.write(frame)
             tally.first_seconds = tally.first_seconds or time.perf_counter() - tally.began
             if work.progress:
@@ -113,6 +122,10 @@ def may_copy(source: Path, target: Path, options: Options) -> bool:
     plain = ("trim_start", "trim_end", "encoder", "crf", "preset", "audio")
     same = all(getattr(options, name) == getattr(Options, name) for name in plain)
     return same and source.suffix.lower() == target.suffix.lower()
+
+
+def trimmed(options: Options) -> bool:
+    return options.trim_start > 0 or options.trim_end is not None
 
 
 def catch_up(out: encode.Writer, video: decode.Video, count: int) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from math import inf
 
 from unmask_video.frame import Frame
 from unmask_video.segment import LITTLE
 
-AROUND = 5.0
-"""Seconds before and after a sign in which somebody may be masked: about as many lie between two looks in full."""
+BEFORE, AFTER = 1.0, 5.0
+"""Seconds before and after a sign in which somebody may be masked. The last look before it showed none; and as long as it may
+be from one look in full to the next, somebody small may go unseen after it."""
 
 
 @dataclass
@@ -22,11 +24,17 @@ class Signs:
     """When there was a sign of one, in order."""
     frames: int = 0
     """That were searched; 0: in none, or a mask may have gone by between two looks, or where data is damaged."""
+    looked: float = -inf
+    """All looks up to this second are done."""
 
     def see(self, frame: Frame, belief: float) -> None:
         self.clearest = max(self.clearest, belief)
         if belief >= LITTLE:
             self.seconds.append(frame.time_seconds)
+
+    def look(self, second: float) -> None:
+        """All looks up to this second are done."""
+        self.looked = second
 
     def none(self) -> bool:
         """True if nobody is masked in all of the film, for sure."""
@@ -34,6 +42,11 @@ class Signs:
 
     def none_near(self, frame: Frame) -> bool:
         """True if nobody is masked in a frame and around it, for sure."""
-        after = bisect_left(self.seconds, frame.time_seconds)
+        now = frame.time_seconds
+        after = bisect_left(self.seconds, now)
         near = self.seconds[max(after - 1, 0) : after + 1]
-        return self.frames > 0 and all(abs(frame.time_seconds - second) > AROUND for second in near)
+        return self.frames > 0 and not any(-AFTER <= second - now <= BEFORE for second in near)
+
+    def none_so_far(self, frame: Frame) -> bool:
+        """The same while looks go on, of a frame before which there was no sign."""
+        return not self.seconds and self.looked > frame.time_seconds + BEFORE

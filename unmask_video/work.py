@@ -18,9 +18,10 @@ from unmask_video.clock import Skim
 from unmask_video.container import Limits
 from unmask_video.errors import BadOption
 from unmask_video.face import Face, Mask
-from unmask_video.frame import Frame
+from unmask_video.frame import Frame, VideoInfo
 from unmask_video.journal import Journal, fingerprint
 from unmask_video.models import FILES
+from unmask_video.opening import Opening
 from unmask_video.options import Options, check_paths
 from unmask_video.pieces import Pieces
 from unmask_video.reference import Views
@@ -79,27 +80,29 @@ def work_on(
         yield Work(video, target, asked, given, photo_hashes(names), options, journal, progress, began)
 
 
-def searched(work: Work, *, whole: bool) -> Tally:
-    """Who may be in the film, and where somebody may be masked; `whole` as `mine` has it."""
+def searched(work: Work, *, whole: bool, opening: Opening | None = None) -> Tally:
+    """Who may be in the film, and where somebody may be masked; `whole` and `opening` as `mine` has them."""
     options, watch = work.options, Stopwatch()
     mined, signs = [], Signs()
     if options.mine_references == "on":
         with watch.on("search"):
-            mined, signs = mine(work.video, work.tools, watch, work.progress, whole=whole)
+            mined, signs = mine(work.video, work.tools, watch, work.progress, whole=whole, opening=opening)
     if options.model == "tps" and not work.given and not mined:
         raise BadOption("the model tps needs a photo of each face; give --reference PHOTO, or choose another --model")
     cast = work.tools.cast(work.given, mined, options)
-    return Tally(work.video.path, work.target, cast, work.began, watch, signs=signs)
+    first_seconds = opening.began - work.began if opening and opening.written else 0.0
+    return Tally(work.video.path, work.target, cast, work.began, watch, signs=signs, first_seconds=first_seconds)
 
 
 def mine(
-    video: decode.Video, tools: Tools, watch: Stopwatch, progress: Callable[[Progress], None] | None = None, *, whole: bool = True
-) -> tuple[list[Views], Signs]:
+    video: decode.Video, tools: Tools, watch: Stopwatch, progress: Callable[[Progress], None] | None = None, *,
+    whole: bool = True, opening: Opening | None = None,
+) -> tuple[list[Views], Signs]:  # fmt: skip
     """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for; and signs of masks.
 
-    Where the `whole` of it may be copied, every picture is seen until there is such a sign.
+    Where the `whole` of it may be copied, or an `opening` takes it, every picture is seen until there is such a sign.
     """
-    signs, went = Signs(), 0
+    every, signs, went = pace(video.info), Signs(), 0
 
     def is_masked(frame: Frame, face: Face) -> Mask:
         mask = tools.is_masked(frame, face)
@@ -109,23 +112,34 @@ def mine(
     def searched() -> Iterator[Frame]:
         nonlocal went
         for frame in frames:
+            if opening:
+                opening.take(frame, signs, sure=every <= SURELY and not same.damage.found)
             yield frame
             went = frame.index + 1
             if progress:
                 progress(Progress(went, video.info.frame_count, faces=0, filled=0, stage="search"))
 
-    seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
-    every = max(LOOK_EVERY, min(seconds / ENOUGH, SELDOM), seconds / MOST_LOOKS)
-    skim = Skim(track.EVERY, lambda: not whole or bool(signs.seconds))
+    skim = Skim(track.EVERY, lambda: (not whole or bool(signs.seconds)) and (opening is None or opening.ended))
     with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames(skim=skim)) as frames:
         found = mining.mine(
             searched(), every=every, beat=track.EVERY, settle=tools.settle, detect=tools.glance, segment=is_masked,
-            identity=tools.identity, workers=tools.workers, watch=watch,
+            identity=tools.identity, looked=signs.look, hurried=lambda: bool(opening and opening.full), workers=tools.workers,
+            watch=watch,
         )  # fmt: skip
     tools.let_go()
     signs.seconds.sort()  # several threads look
     signs.frames = went if every <= SURELY and not same.damage.found else 0
+    if opening:
+        opening.finish(signs)
+        video.warnings = list(dict.fromkeys(video.warnings + same.warnings))
+        video.busy_seconds += same.busy_seconds * (opening.written == went)
     return found, signs
+
+
+def pace(info: VideoInfo) -> float:
+    """Least seconds from one look at a film to the next."""
+    seconds = float(info.frame_count / info.average_rate) if info.average_rate else 0.0
+    return max(LOOK_EVERY, min(seconds / ENOUGH, SELDOM), seconds / MOST_LOOKS)
 
 
 def told(tally: Tally, work: Work, warnings: list[str], codec_seconds: float) -> Report:
