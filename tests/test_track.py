@@ -99,6 +99,13 @@ def test_a_face_found_late_is_followed_back(appears: int) -> None:
     assert {tuple(sorted(f)) for f in found[appears:]} == {(0, 1)}
 
 
+def test_a_lone_face_that_jumps_leaves_nobody_behind() -> None:
+    world = World([between(0, 30, still(200)), between(31, 60, still(330))])
+    found = list(world.followed(60))
+    assert [sorted(faces) for faces in found] == [[0]] * 31 + [[1]] * 29
+    assert sum(31 < index < 60 for index in world.detected_in) <= 5  # who is gone is not looked for, in frame after frame
+
+
 def test_a_cut_makes_everybody_new() -> None:
     found = World([still(200)], cuts=(17,)).followed(34)
     before, after = ({i for f in part for i in f} for part in (found[:17], found[17:]))

@@ -34,11 +34,10 @@ CALM, CERTAIN = 0.02, 0.9
 """Speed, in sides of the face a frame, and score at which every second frame is measured."""
 GAP = 10
 """Frames in which neither network is sure of a face that its track survives."""
+JUMP = 1.5
+"""Sides of who was alone and is lost within which a face that comes in is theirs."""
 AGAIN = 3
-"""Frames after a look until who is alone and not seen where they should be is looked for everywhere, too.
-
-With others about, a track could go over to a neighbour meanwhile.
-"""
+"""Frames after a look until who is alone and lost is looked for everywhere; of several, one could go over to another."""
 
 Measure = Callable[[Frame, list[np.ndarray]], list[tuple[np.ndarray, float]]]
 Found = tuple[Frame, list[Face]]
@@ -93,6 +92,11 @@ class Tracked:
         """float64 [4]: a square where the filter expects the face."""
         x, y, side = self.kalman.statePost[:3, 0]
         return np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
+
+    def jumped(self, face: Face) -> bool:
+        """Whether this one, whom neither network sees now, is a face that came in."""
+        away = np.abs(box_state(face.box) - self.kalman.statePost[:3])[:2].max()
+        return bool(self.lost and self.unseen and away < JUMP * self.kalman.statePost[2, 0])
 
     def predicted(self) -> np.ndarray:
         """The last landmarks, moved to where the filter expects them now."""
@@ -210,6 +214,8 @@ class Linker:
         if max(score, detection.score) < ALIVE or (others and iou(face.box[None], np.array(others)).max() > 0.5):
             return
         self.next_id += 1
+        if len(self.tracks) == 1 and self.tracks[0].jumped(face):
+            self.tracks = []
         faces.append(face)
         self.tracks.append(Tracked(face.track_id, face, box_filter(face.box)))
         self.trace_back(face)
