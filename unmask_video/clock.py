@@ -85,13 +85,16 @@ class Clock:
 
 
 class Skim:
-    """Leaves out pictures that no other refers to, where that is allowed, but none whose number is a multiple of `step`."""
+    """Leaves out pictures that no other refers to, where that is allowed, but none whose number is a multiple of `step`.
+
+    Nor any between two of these that are so many ticks `apart` or more, or of which the later one is not known yet.
+    """
 
     left_out = 0
     """Pictures that nobody needs so far; a few of them others may refer to, so they came all the same."""
 
-    def __init__(self, step: int, allowed: Callable[[], bool]) -> None:
-        self.step, self.allowed = step, allowed
+    def __init__(self, step: int, apart: int, allowed: Callable[[], bool]) -> None:
+        self.step, self.apart, self.allowed = step, apart, allowed
         self.times: list[int] = []
 
     def known(self, packets: Iterator[Q]) -> Iterator[Q]:
@@ -117,9 +120,13 @@ class Skim:
         return bisect_left(self.times, pts)
 
     def leaves_out(self, packet: Packet) -> bool:
-        out = packet.pts is not None and self.number(packet.pts) % self.step > 0 and self.allowed()
+        out = packet.pts is not None and self._needless(self.number(packet.pts)) and self.allowed()
         self.left_out += out
         return out
+
+    def _needless(self, number: int) -> bool:
+        before, after = number - number % self.step, number - number % self.step + self.step
+        return number > before and after < len(self.times) and self.times[after] - self.times[before] < self.apart
 
 
 def stamp(picture: Picture) -> int | None:

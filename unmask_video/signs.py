@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
+from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame
 from unmask_video.segment import LITTLE
 
@@ -31,6 +33,16 @@ class Signs:
         self.clearest = max(self.clearest, belief)
         if belief >= LITTLE:
             self.seconds.append(frame.time_seconds)
+
+    def noted(self, segment: Callable[[Frame, Face], Mask]) -> Callable[[Frame, Face], Mask]:
+        """The same, seen by this."""
+
+        def seen(frame: Frame, face: Face) -> Mask:
+            mask = segment(frame, face)
+            self.see(frame, mask.belief)
+            return mask
+
+        return seen
 
     def look(self, second: float) -> None:
         """All looks up to this second are done."""

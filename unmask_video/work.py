@@ -17,7 +17,6 @@ from unmask_video.ahead import one_thread_each
 from unmask_video.clock import Skim
 from unmask_video.container import Limits
 from unmask_video.errors import BadOption
-from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame, VideoInfo
 from unmask_video.journal import Journal, fingerprint
 from unmask_video.models import FILES
@@ -104,11 +103,6 @@ def mine(
     """
     every, signs, went = pace(video.info), Signs(), 0
 
-    def is_masked(frame: Frame, face: Face) -> Mask:
-        mask = tools.is_masked(frame, face)
-        signs.see(frame, mask.belief)
-        return mask
-
     def searched() -> Iterator[Frame]:
         nonlocal went
         for frame in frames:
@@ -119,12 +113,13 @@ def mine(
             if progress:
                 progress(Progress(went, video.info.frame_count, faces=0, filled=0, stage="search"))
 
-    skim = Skim(track.EVERY, lambda: (not whole or bool(signs.seconds)) and (opening is None or opening.ended))
+    free = lambda: (not whole or bool(signs.seconds)) and (opening is None or opening.ended)  # noqa: E731
+    skim = Skim(track.EVERY, int(2 * every / video.info.time_base), free)  # `due` may take one in a longer gap
     with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames(skim=skim)) as frames:
         found = mining.mine(
-            searched(), every=every, beat=track.EVERY, settle=tools.settle, detect=tools.glance, segment=is_masked,
-            identity=tools.identity, looked=signs.look, hurried=lambda: bool(opening and opening.full), workers=tools.workers,
-            watch=watch,
+            searched(), every=every, beat=track.EVERY, settle=tools.settle, detect=tools.glance, identity=tools.identity,
+            segment=signs.noted(tools.is_masked), looked=signs.look, hurried=lambda: bool(opening and opening.full),
+            workers=tools.workers, watch=watch,
         )  # fmt: skip
     tools.let_go()
     signs.seconds.sort()  # several threads look
