@@ -46,7 +46,8 @@ def test_results_keep_the_order_of_their_items() -> None:
     assert list(side_by_side(slow, [], 3, "unmask-test")) == []
 
 
-def test_only_so_many_are_held() -> None:
+@pytest.mark.parametrize("at_once, most", [(False, 4), (True, 1)])
+def test_only_so_many_are_held(at_once: bool, most: int) -> None:
     taken: list[int] = []
 
     def numbers() -> Iterator[int]:
@@ -54,10 +55,10 @@ def test_only_so_many_are_held() -> None:
             taken.append(number)
             yield number
 
-    made = side_by_side(abs, numbers(), 2, "unmask-test")
-    assert next(made) == 0 and len(taken) <= 4
+    made = side_by_side(abs, numbers(), 2, "unmask-test", at_once=lambda: at_once)
+    assert next(made) == 0 and len(taken) <= most
     made.close()
-    assert len(taken) <= 4, "closing it ends it"
+    assert len(taken) <= most, "closing it ends it"
 
 
 def test_the_first_error_comes_home() -> None:
