@@ -11,7 +11,7 @@ from faces import Footage, portrait, write_photo
 from helpers import frames_25
 from test_pipeline import COUNT, FILM, assert_alike, make, moving, read, run
 
-from unmask_video import pipeline, work
+from unmask_video import decode, pipeline, work
 from unmask_video.picture import thumbnail
 
 
@@ -43,6 +43,12 @@ def test_a_mask_that_comes_late_loses_nothing_of_what_was_before(folder: Path) -
         assert np.abs(thumbnail(frame, 256).astype(float) - bare(index)).mean() < 6
 
 
+@pytest.mark.parametrize("seconds, every", [(0, 0.4), (10, 0.4), (45, 0.6), (60, 0.8), (7200, 0.8)])
+def test_films_of_any_length_are_looked_at_so_often_that_no_mask_goes_by(folder: Path, seconds: int, every: float) -> None:
+    with decode.open_video(make(folder)) as video:
+        assert work.pace(replace(video.info, frame_count=25 * seconds)) == pytest.approx(every)
+
+
 def test_a_search_that_sees_no_mask_is_enough(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     convert = pipeline.convert
@@ -50,8 +56,5 @@ def test_a_search_that_sees_no_mask_is_enough(folder: Path, monkeypatch: pytest.
     make(folder, footage=Footage(portrait()))
     assert run(folder).frames == COUNT and not called, "no frame was gone through a second time"
     assert run(folder, target="searched.mp4", mine_references="off").copied and called.pop()
-    monkeypatch.setattr(work, "MOST_LOOKS", 0.1)
-    assert run(folder, target="seldom.mp4").copied and called.pop(), "looks were too far apart to tell"
-    monkeypatch.undo()
     make(folder)
     assert run(folder, target="masked.mp4").filled > 0

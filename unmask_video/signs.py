@@ -25,7 +25,7 @@ class Signs:
     seconds: list[float] = field(default_factory=list)
     """When there was a sign of one, in order."""
     frames: int = 0
-    """That were searched; 0: in none, or a mask may have gone by between two looks, or where data is damaged."""
+    """That were searched; 0: in none, or a mask may have gone by where data is damaged."""
     looked: float = -inf
     """All looks up to this second are done."""
 

@@ -31,10 +31,11 @@ from unmask_video.tally import Tally
 from unmask_video.tools import Tools
 
 LOOK_EVERY, SELDOM = 0.4, 0.8
-"""Least seconds from one look to the next, where a film is searched for bare faces, and once there are `ENOUGH` of them."""
-ENOUGH, MOST_LOOKS = 75, 1200
-SURELY = 1.0
-"""Most seconds between two looks that tell that nobody is masked; a mask of half a second would hardly be believed, either."""
+"""Least seconds from one look to the next, where a film is searched for bare faces, and once there are `ENOUGH` of them.
+
+They also tell that nobody is masked; a mask of half a second would hardly be believed, either.
+"""
+ENOUGH = 75
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def mine(
         nonlocal went
         for frame in frames:
             if opening:
-                opening.take(frame, signs, sure=every <= SURELY and not same.damage.found)
+                opening.take(frame, signs, sure=not same.damage.found)
             yield frame
             went = frame.index + 1
             if progress:
@@ -123,7 +124,7 @@ def mine(
         )  # fmt: skip
     tools.let_go()
     signs.seconds.sort()  # several threads look
-    signs.frames = went if every <= SURELY and not same.damage.found else 0
+    signs.frames = 0 if same.damage.found else went
     if opening:
         opening.finish(signs)
         video.warnings = list(dict.fromkeys(video.warnings + same.warnings))
@@ -134,7 +135,7 @@ def mine(
 def pace(info: VideoInfo) -> float:
     """Least seconds from one look at a film to the next."""
     seconds = float(info.frame_count / info.average_rate) if info.average_rate else 0.0
-    return max(LOOK_EVERY, min(seconds / ENOUGH, SELDOM), seconds / MOST_LOOKS)
+    return min(max(LOOK_EVERY, seconds / ENOUGH), SELDOM)
 
 
 def told(tally: Tally, work: Work, warnings: list[str], codec_seconds: float) -> Report:
