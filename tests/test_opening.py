@@ -88,7 +88,7 @@ def test_a_mask_comes_in_later(film: Make, openings: list[Opening], resume: bool
     folder = film(LATE)
     whole = without(folder, resume=resume)
     report = run(folder, "out.mp4", resume=resume)
-    assert openings[0].written == 0 and openings[1].written > 50 and 30 < report.filled <= 40
+    assert openings[0].written == 0 and openings[1].written > 30 and 30 < report.filled <= 40
     assert facts(folder / "out.mp4") == facts(whole) and pictures(folder / "out.mp4") == pictures(whole)
 
 
@@ -109,7 +109,7 @@ def test_what_was_written_early_is_kept_at_a_stop(film: Make) -> None:
     folder = film(LATE)
 
     def stop(now: Progress) -> None:
-        if now.stage == "search" and now.frame == 100:
+        if now.stage == "search" and now.frame == 140:
             raise KeyboardInterrupt
 
     with mock.patch.object(encode, "SEGMENT", 16), mock.patch.object(smooth, "SEGMENT", 16):
@@ -118,7 +118,7 @@ def test_what_was_written_early_is_kept_at_a_stop(film: Make) -> None:
             run(folder, "out.mp4", stop)
         kept = Pieces(folder / ".out.mp4.unmask")
         kept.take_up()
-        assert kept.frames >= 32
+        assert kept.frames >= 16
         run(folder, "out.mp4")
     assert facts(folder / "out.mp4") == facts(whole) and pictures(folder / "out.mp4") == pictures(whole)
 
