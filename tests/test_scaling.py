@@ -38,9 +38,9 @@ def test_films_have_so_many_faces_of_the_clip(faces: int, clip: Path) -> None:
 
 
 def test_a_film_is_measured_and_told(clip: Path, tmp_path: Path) -> None:
-    taken = scaling.measure(clip, scaling.Film(height=256, seconds=1), tmp_path, unit=2.0)
+    taken = scaling.measure(clip, scaling.Film(height=256, seconds=1), tmp_path)
     assert taken.frames == 25 and taken.cpu_ms > taken.codec_cpu_ms > 0 and taken.fps < taken.codec_fps
-    assert taken.units == pytest.approx((taken.cpu_ms - taken.codec_cpu_ms) / 2.0) and 50 < taken.peak_mib < 5000
+    assert taken.units == pytest.approx((taken.cpu_ms - taken.codec_cpu_ms) / taken.facemesh_ms) and 50 < taken.peak_mib < 5000
     assert not (tmp_path / "source.mp4").exists() and not (tmp_path / "out.mp4").exists()
     others = [replace(taken, film=film) for film in scaling.FILMS]
     scaling.plot(others, tmp_path / "plot.png")
