@@ -10,7 +10,8 @@ from unittest import mock
 
 import pytest
 from faces import Footage, portrait, write_photo
-from helpers import facts, frames_25
+from helpers import frames_25
+from test_journal import assert_same_film
 from test_pipeline import FILM, make, moving, read
 
 from unmask_video import CannotEncode, Options, Progress, Report, Stopped, decode, encode, opening, pipeline, smooth, unmask
@@ -61,10 +62,6 @@ def run(folder: Path, target: str, progress: Callable[[Progress], None] | None =
     )  # fmt: skip
 
 
-def pictures(path: Path) -> list[bytes]:
-    return [b"".join(plane.tobytes() for plane in frame.planes) for frame in read(path)]
-
-
 def without(folder: Path, **options: Any) -> Path:
     """The same film, written in a pass of its own."""
     with mock.patch.object(opening, "HELD", 0):
@@ -80,7 +77,7 @@ def test_a_calm_film_is_decoded_once(film: Make, resume: bool, monkeypatch: pyte
     report = run(folder, "out.mp4", resume=resume)
     assert (report.frames, report.face_frames, report.copied) == (150, 0, False)
     assert 0 < report.first_seconds < report.seconds and report.codec_seconds > 0
-    assert facts(folder / "out.mp4") == facts(whole) and pictures(folder / "out.mp4") == pictures(whole)
+    assert_same_film(folder / "out.mp4", whole)
 
 
 @pytest.mark.parametrize("resume", [True, False])
@@ -89,7 +86,7 @@ def test_a_mask_comes_in_later(film: Make, openings: list[Opening], resume: bool
     whole = without(folder, resume=resume)
     report = run(folder, "out.mp4", resume=resume)
     assert openings[0].written == 0 and openings[1].written > 30 and 30 < report.filled <= 40
-    assert facts(folder / "out.mp4") == facts(whole) and pictures(folder / "out.mp4") == pictures(whole)
+    assert_same_film(folder / "out.mp4", whole)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +117,7 @@ def test_what_was_written_early_is_kept_at_a_stop(film: Make) -> None:
         kept.take_up()
         assert kept.frames >= 16
         run(folder, "out.mp4")
-    assert facts(folder / "out.mp4") == facts(whole) and pictures(folder / "out.mp4") == pictures(whole)
+    assert_same_film(folder / "out.mp4", whole)
 
 
 def test_an_encoder_that_fails_early_leaves_nothing_behind(film: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,8 @@ class Skim:
         return out
 
     def _needless(self, number: int) -> bool:
-        before, after = number - number % self.step, number - number % self.step + self.step
+        before = number - number % self.step
+        after = before + self.step
         return number > before and after < len(self.times) and self.times[after] - self.times[before] < self.apart
 
 
