@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def decided(beliefs: list[float | None], alphas: list[np.ndarray] | None = None)
     one = lambda f, _: Mask(full if alphas is None else alphas[f.index], beliefs[f.index], False)  # noqa: E731
     full = np.ones((128, 128), np.float32)
     found = [(frame(k), [] if b is None else [face(5)]) for k, b in enumerate(beliefs)]
-    seen = list(segment.segment(iter(found), one))
+    seen = list(segment.segment(iter(found), one, one))
     assert [f.index for f, _ in seen] == list(range(len(beliefs))), "every frame, in order"
     return [faces[0][1] if faces else None for _, faces in seen]
 
@@ -49,15 +50,15 @@ def test_masks_of_films_of_any_length(count: int) -> None:
 
 def test_faces_are_looked_at_now_and_then_and_a_mask_from_its_first_frame_on() -> None:
     looked: list[int] = []
+    again: list[int] = []
 
-    def one(frame: Frame, face: Face) -> Mask:
-        looked.append(frame.index)
-        return Mask(np.ones((8, 8), np.float32), 0.95 * (30 <= frame.index < 60), False)
+    def noting(numbers: list[int]) -> segment.Segment:
+        full = np.ones((8, 8), np.float32)
+        return lambda frame, _: numbers.append(frame.index) or Mask(full, 0.95 * (30 <= frame.index < 60), False)
 
-    list(segment.segment(((frame(k), [face(0)]) for k in range(90)), one))
-    assert [k for k in looked if k < 25] == [0, 7, 14, 21] and sum(k >= 65 for k in looked) == 3
-    assert sorted(k for k in looked if 28 <= k < 60) == [*range(28, 36), 37, 42, 47, 52, 57], "followed back from 35"
-    assert len(set(looked)) == len(looked)
+    list(segment.segment(((frame(k), [face(0)]) for k in range(90)), noting(looked), noting(again)))
+    assert sorted(looked) == [0, *range(29, 36), 37, 42, 47, 52, 57, 62], "followed back from 35"
+    assert again == [7, 14, 21, 28, 35, 69, 76, 83], "whether somebody is still bare"
 
 
 @pytest.mark.parametrize(("pace", "every"), [(0, 5), (5, 2), (25, 1)])
@@ -74,7 +75,7 @@ def test_masked_faces_are_looked_at_the_more_often_the_more_they_change(pace: in
         plane[100:160, 50:150] = 20 + pace * k % 200
         return replace(frame(k), planes=(plane,))
 
-    list(segment.segment(((lit(k), [face(1)]) for k in range(40)), one))
+    list(segment.segment(((lit(k), [face(1)]) for k in range(40)), one, one))
     assert looked == list(range(0, 40, every))
 
 
@@ -102,7 +103,7 @@ def test_in_between_it_stays_as_it_was() -> None:
 
 def test_belief_is_remembered_for_each_track() -> None:
     one = lambda _, f: Mask(np.ones((128, 128), np.float32), 0.9 if f.track_id else 0.1, False)  # noqa: E731
-    for _, faces in segment.segment([(frame(k), [face(0), face(1)]) for k in range(20)], one):
+    for _, faces in segment.segment([(frame(k), [face(0), face(1)]) for k in range(20)], one, one):
         assert [(f.track_id, m.present) for f, m in faces] == [(0, False), (1, True)]
 
 
@@ -137,6 +138,24 @@ def test_directions_are_those_of_the_upright_picture(degrees: int) -> None:
     for yaw in (-0.5, 0.3):
         coded = face(0, yaw).landmarks @ turn.T
         assert np.allclose(direction(coded), direction(face(0, yaw).landmarks), atol=1e-6)
+
+
+def test_the_sentry_spares_the_segmenter_bare_faces_and_none_that_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, open_one = [], segment.session
+
+    def counted(name: str, providers: tuple[str, ...]) -> SimpleNamespace:
+        return SimpleNamespace(run=lambda *given: asked.append(name) or open_one(name, providers).run(*given))
+
+    monkeypatch.setattr(segment, "session", counted)
+    monkeypatch.setattr(segment, "CLEAR", 0.05)  # she wears a space suit
+    one, where = segment.sentry(), Face(0, points(), 1.0)
+    bare = one(photo(portrait()), where)
+    assert asked == ["sentry"] and bare.belief < segment.CLEAR and not bare.alpha.any()
+    assert bare.alpha.shape == (segment.SIZE, segment.SIZE) and bare.alpha.dtype == np.float32
+    for rgb in (masked()[0], portrait() // 20):
+        asked.clear()
+        one(photo(rgb), where)
+        assert asked == ["sentry", "segmenter"], "a mask, and the dark, in which the sentry cannot tell"
 
 
 @pytest.mark.parametrize("name", segment.SEGMENTERS)

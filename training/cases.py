@@ -177,7 +177,7 @@ class Cases:
             return None
         truth = sample(photo(bare), crop.crop_to_frame, self.size)
         # The product's own decision whether there is a mask, of a film of one frame.
-        ((_, ((_, predicted),)),) = segment.segment([(frame, [face])], self.segmenter)
+        ((_, ((_, predicted),)),) = segment.segment([(frame, [face])], self.segmenter, self.segmenter)
         masks = {"true": Mask(hidden, 1.0, True), "predicted": predicted}
         return Case(shot.name, crop, truth, hidden, masks, other, warp.guide(crop, other))
 

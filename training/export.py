@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from training.checkpoint import register
 from unmask_video.engine import load_parameters
-from unmask_video.models.segmenter import SIZE, Segmenter
+from unmask_video.models import segmenter, sentry
+from unmask_video.models.segmenter import Segmenter
+from unmask_video.models.sentry import Sentry
 from unmask_video.models.swift import VIEW, Plan, Swift
 from unmask_video.runtime import INPUTS, open_session
 
@@ -24,15 +26,15 @@ WORST = 1.0
 
 
 class Probabilities(nn.Module):
-    """The segmenter with probabilities for logits, as the product wants them."""
+    """The segmenter or the sentry with probabilities for logits, as the product wants them."""
 
-    def __init__(self, network: Segmenter) -> None:
+    def __init__(self, network: Segmenter | Sentry) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits, presence = self.network(image)
-        return logits.sigmoid(), presence.sigmoid()
+    def forward(self, image: Tensor) -> tuple[Tensor, ...] | Tensor:
+        logits = self.network(image)
+        return logits.sigmoid() if isinstance(logits, Tensor) else tuple(one.sigmoid() for one in logits)
 
 
 def export(name: str, network: nn.Module, *, steps: int, scores: dict[str, float]) -> str:
@@ -54,7 +56,9 @@ def to_onnx(network: nn.Module) -> bytes:
     """
     network = network.eval().cpu()
     if isinstance(network, Segmenter):
-        wrapped, inputs, outputs, fixed = Probabilities(network).eval(), ("image",), ("mask", "presence"), SIZE
+        wrapped, inputs, outputs, fixed = Probabilities(network).eval(), ("image",), ("mask", "presence"), segmenter.SIZE
+    elif isinstance(network, Sentry):
+        wrapped, inputs, outputs, fixed = Probabilities(network).eval(), ("image",), ("presence",), sentry.SIZE
     elif isinstance(network, Swift):
         wrapped, inputs, outputs, fixed = Plan(network).eval(), network.inputs, ("flow", "light"), VIEW
     else:

@@ -13,12 +13,13 @@ from training import blind, losses, published, teachers
 from training.discriminator import Discriminator
 from training.losses import Terms
 from training.lpips import LPIPS
-from training.tasks import FILL, SEGMENT, Task
+from training.tasks import FILL, SEGMENT, WATCH, Task
 from unmask_video.models import gated_reference, imputed, residual_attention, three_stage, unveilify
 from unmask_video.models.gated_reference import GatedReference
 from unmask_video.models.imputed import Imputed
 from unmask_video.models.residual_attention import ResidualAttention
 from unmask_video.models.segmenter import Segmenter
+from unmask_video.models.sentry import Sentry
 from unmask_video.models.swift import Swift
 from unmask_video.models.three_stage import ThreeStage
 from unmask_video.models.unveilify import Unveilify
@@ -96,6 +97,9 @@ SEGMENTER = Recipe(
     steps=60_000,
     rate=2e-3,
     average=0.999,
+)
+SENTRY = replace(
+    SEGMENTER, name="sentry", network=Sentry, task=WATCH, weights={"presence": 1.0}, size=96, steps=20_000, rate=1e-3
 )
 SWIFT = Recipe(
     name="swift",
@@ -240,6 +244,8 @@ RESIDUAL_CPU = replace(RESIDUAL, **SHORT, steps=2_000)
 RECIPES: dict[str, Recipe] = {
     "segmenter": SEGMENTER,
     "segmenter-cpu": replace(SEGMENTER, batch=16, steps=9_000),
+    "sentry": SENTRY,
+    "sentry-cpu": replace(SENTRY, steps=3_200),
     "swift": SWIFT,
     "swift-cpu": replace(SWIFT, size=128, batch=16, steps=5_000, average=0.998),
     "gated_reference-paper": GATED_PAPER,

@@ -7,7 +7,7 @@ would have seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import cv2
@@ -19,7 +19,7 @@ from training.faces import Faces, person
 from training.masks import decoy, draw
 from training.patterns import Patterns
 from training.references import as_reference, made_of
-from unmask_video import inpaint, warp
+from unmask_video import inpaint, segment, warp
 from unmask_video.face import UPPER, Face, Mask, Reference, mean_face
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, invert
@@ -60,6 +60,22 @@ class SegmenterSamples(Dataset):
             alpha = np.zeros(image.shape[:2], np.float32)
         image, alpha = jitter(image, alpha, self.size, rng)
         return {"image": planes(degrade(image, rng)), "mask": planes(alpha * 255), "present": np.float32(present)}
+
+
+@dataclass(frozen=True, eq=False)
+class SentrySamples(SegmenterSamples):
+    """image uint8 [3, S, S], present float32: the same faces, smaller; of those without a drawn mask, what the segmenter says.
+
+    So there may be faces among them that wear a mask of their own.
+    """
+
+    def of_face(self, index: int, rng: np.random.Generator) -> Sample:
+        drawn = replace(self, size=segment.SIZE)
+        made = super(SentrySamples, drawn).of_face(index, rng)
+        image = made["image"].transpose(1, 2, 0)
+        present = made["present"] or segment.verdict(image.astype(np.float32))[1] >= segment.LITTLE
+        small = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        return {"image": planes(small), "present": np.float32(present)}
 
 
 @dataclass(frozen=True, eq=False)

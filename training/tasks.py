@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import default_collate
 
 from training import losses
 from training.losses import Terms
 from training.lpips import LPIPS
-from training.samples import FillSamples, SegmenterSamples
+from training.samples import FillSamples, SegmenterSamples, SentrySamples
 from unmask_video.models.layers import to_net
+from unmask_video.segment import CLEAR
 
 Batch = dict[str, Tensor]
 Shown = tuple[Tensor, Tensor, Tensor]
@@ -70,6 +72,26 @@ def segment_picture(network: nn.Module, batch: Batch) -> Tensor:
     logits, _ = network(_bytes(batch["image"]))
     masks = [batch["mask"].float(), logits.sigmoid() * 255]
     return torch.cat([batch["image"].float(), *(m.expand(-1, 3, -1, -1) for m in masks)], dim=3)
+
+
+def watch_terms(whole: nn.Module) -> Learn:
+    def terms(network: nn.Module, batch: Batch) -> tuple[Terms, None]:
+        presence = network(_bytes(batch["image"]))
+        return {"presence": functional.binary_cross_entropy_with_logits(presence, batch["present"])}, None
+
+    return terms
+
+
+def watch_score(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Which bare faces the segmenter is spared, and which masked ones it is kept from."""
+    clear, there = network(_bytes(batch["image"])).sigmoid() < CLEAR, batch["present"] > 0
+    return {"spared": clear[~there].float(), "missed": clear[there].float()}
+
+
+def watch_picture(network: nn.Module, batch: Batch) -> Tensor:
+    """Picture, and how likely a mask is, as grey."""
+    image, belief = batch["image"].float(), network(_bytes(batch["image"])).sigmoid() * 255
+    return torch.cat([image, belief[:, None, None, None].expand_as(image)], dim=3)
 
 
 def fill_terms(whole: nn.Module) -> Learn:
@@ -130,6 +152,7 @@ def _bytes(picture: Tensor) -> Tensor:
 
 
 SEGMENT = Task(SegmenterSamples, segment_terms, segment_score, segment_picture)
+WATCH = Task(SentrySamples, watch_terms, watch_score, watch_picture)
 FILL = Task(FillSamples, fill_terms, fill_score, fill_picture)
 
 

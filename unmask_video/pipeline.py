@@ -160,7 +160,7 @@ def analysed(frames: Iterable[Frame], tools: Tools, tally: Tally, ahead: int) ->
     found = watch.stage("track", track.follow(taken, tools.linker(), idle=tally.signs.none_near, look_ahead=look_ahead))
     found = watch.stage("steady", steady.steady(found, look_ahead=look_ahead))
     met = watch.stage("match", tally.cast.meet(found))
-    seen = watch.stage("segment", segment.segment(met, tools.segment, look_ahead=look_ahead))
+    seen = watch.stage("segment", segment.segment(met, tools.segment, tools.is_masked, look_ahead=look_ahead))
     matched = watch.stage("match", tally.cast.match(seen))
     ready = read_ahead(matched, ahead, "unmask-analyse") if look_ahead else matched
     with closing(ready):

@@ -34,7 +34,7 @@ class Tools:
     measure: landmarks.Measure
     segment: Callable[[Frame, Face], Mask]
     is_masked: Callable[[Frame, Face], Mask]
-    """Our own network whatever was chosen: k-means takes every face for masked."""
+    """Our own networks whatever was chosen, the cheapest first: k-means takes every face for masked."""
     identity: Callable[[Frame, np.ndarray], np.ndarray]
     fill: inpaint.Fill
     size: Callable[[Face], int]
@@ -67,7 +67,7 @@ class Tools:
             measure=backend,
             let_go=partial(detect.let_go, providers),
             segment=segment.SEGMENTERS[options.segmenter](providers),
-            is_masked=segment.unet(providers),
+            is_masked=segment.sentry(providers),
             identity=partial(identify.identity, providers=providers),
             fill=inpaint.by_network(network) if network else inpaint.tps,
             size=(lambda _: network.size) if network and network.size else warp.size_for,
@@ -93,18 +93,18 @@ class Tools:
         def look(frame: Frame, in_full: bool) -> list[Detection]:
             fully, known = self.glanced.pop(frame.pts, (False, None))
             if known is None or in_full > fully:
-                known = self.detect(frame, longest=detect.LONGEST if in_full else detect.GLANCE)
+                known = self.detect(frame, longest=detect.LONGEST if in_full else detect.glance(frame))
             return self.best(known)
 
         return track.Linker(
             look, self.detect_near, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
-            landmarks.landmarks_of_detection, every=self.every,
+            landmarks.landmarks_of_detection, small=detect.small, every=self.every,
         )  # fmt: skip
 
     def glance(self, frame: Frame) -> list[Detection]:
         """Large faces, remembered; small ones hardly serve, but may be masked, so every `IN_FULL`th look sees them, too."""
         fully = frame.index // track.EVERY % track.IN_FULL == 0
-        found = self.best(self.detect(frame, longest=detect.LONGEST if fully else detect.GLANCE))
+        found = self.best(self.detect(frame, longest=detect.LONGEST if fully else detect.glance(frame)))
         self.glanced[frame.pts] = fully, found
         return found
 
@@ -114,8 +114,8 @@ class Tools:
             self.crowds.append(f"more than {self.most} faces are in a frame, and the least clear stay masked; see --max-faces")
         return found[: self.most]
 
-    def settle(self, frame: Frame, found: Detection) -> tuple[np.ndarray, float]:
-        return self.linker().settle(frame, found)
+    def settle(self, frame: Frame, found: Detection, *, rounds: int = 2) -> tuple[np.ndarray, float]:
+        return self.linker().settle(frame, found, rounds=rounds)
 
     def photos(self, names: Sequence[str]) -> list[Views]:
         """The people on the photos that the user gave."""

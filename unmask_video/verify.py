@@ -144,7 +144,7 @@ class _Pictures:
     def compare(self, progress: Callable[[Progress], None] | None) -> None:
         tools, total = Tools.make(Options()), self.before.info.frame_count
         found = steady.steady(track.follow(self.before.frames(), tools.linker()))
-        seen = read_ahead(iter(segment.segment(found, tools.segment)), 2, "unmask-analyse")
+        seen = read_ahead(iter(segment.segment(found, tools.segment, tools.is_masked)), 2, "unmask-analyse")
         try:
             for old, new in zip_longest(seen, self.after.frames()):
                 self._pair(old, new)
