@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ from faces import Footage, portrait, write_photo
 from helpers import frames_25
 from test_pipeline import COUNT, FILM, assert_alike, make, moving, read, run
 
-from unmask_video import decode, pipeline, work
+from unmask_video import decode, pipeline, track
+from unmask_video.frame import Colour, Frame
+from unmask_video.pace import Pace, due
 from unmask_video.picture import thumbnail
+
+BLANK = np.zeros((16, 16), np.uint8)
 
 
 @pytest.fixture
@@ -43,10 +48,19 @@ def test_a_mask_that_comes_late_loses_nothing_of_what_was_before(folder: Path) -
         assert np.abs(thumbnail(frame, 256).astype(float) - bare(index)).mean() < 6
 
 
-@pytest.mark.parametrize("seconds, every", [(0, 0.4), (10, 0.4), (45, 0.6), (60, 0.8), (7200, 0.8)])
-def test_films_of_any_length_are_looked_at_so_often_that_no_mask_goes_by(folder: Path, seconds: int, every: float) -> None:
+@pytest.mark.parametrize(("rate", "gap"), [(25, 1), (30000 / 1001, 1), (60, 1), (13, 1), (8, 1.5), (3, 1.6), (0, 1.6)])
+@pytest.mark.parametrize("seconds", [10, 61, 7200])
+def test_films_of_any_length_are_looked_at_so_often_that_no_mask_goes_by(
+    folder: Path, seconds: int, rate: float, gap: float
+) -> None:
     with decode.open_video(make(folder)) as video:
-        assert work.pace(replace(video.info, frame_count=25 * seconds)) == pytest.approx(every)
+        info = replace(video.info, frame_count=round((rate or 25) * seconds), average_rate=Fraction(rate))
+    tempo, copied = (Pace.of(info, track.EVERY, copied=may_be) for may_be in (False, True))
+    assert tempo.every == (0.4 if seconds < 60 or not rate else 0.8)
+    assert tempo.gap == pytest.approx(gap if seconds >= 60 and rate else 1.0) and tempo.gap <= copied.gap
+    shown = (Frame((BLANK,), "gray", Colour("bt601", True, 8), 0, k, k, 1, 1 / Fraction(rate or 25)) for k in range(2000))
+    times = [frame.time_seconds for frame, _ in due(shown, tempo.every, tempo.beat)]
+    assert np.diff(times).max() < tempo.gap + 1 / (rate or 25), "but for a frame"
 
 
 def test_a_search_that_sees_no_mask_is_enough(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "order": {
         "batch", "batch_page", "bench", "cast_folder", "doctor", "familiar", "live", "memory", "mining", "opening", "outcome",
-        "page", "people", "pipeline", "processes", "ray_nodes", "recording", "remote", "scan", "segments",
+        "pace", "page", "people", "pipeline", "processes", "ray_nodes", "recording", "remote", "scan", "segments",
         "sheet", "signs", "source", "table", "tally", "tools", "verify", "window", "work",
     },
     "command": {"__main__", "batch_command", "cli", "display", "live_command", "sandbox", "scan_command", "step"},

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from unmask_video import landmarks, track
+from unmask_video import detect, landmarks, track
 from unmask_video.face import CANONICAL, Detection, Face
 from unmask_video.frame import Colour, Frame
 
@@ -84,7 +84,7 @@ class World:
     def linker(self) -> track.Linker:
         return track.Linker(
             self.detect, self.detect_near, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
-            landmarks.landmarks_of_detection,
+            landmarks.landmarks_of_detection, detect.small,
         )  # fmt: skip
 
     def followed(self, count: int) -> list[dict[int, np.ndarray]]:

@@ -11,8 +11,12 @@ from unmask_video.geometry import apply, turn_upright
 from unmask_video.picture import sample, thumbnail
 from unmask_video.runtime import giving_back, session
 
-LONGEST, GLANCE = 960, 512
-"""Frames are shrunk to this many pixels, for a quick glance to fewer; faces below about 24 px there are missed."""
+LONGEST = 960
+"""Frames are shrunk to this many pixels."""
+GLANCE = (320, 512)
+"""For a quick glance they are halved, but to no fewer and no more than these."""
+SEEN = 26
+"""Pixels of the least face that is seen for sure, in the shrunk frame."""
 AROUND, NEAR_PX = 2.5, 192
 """Side of a box's surroundings, in its longer sides, and pixels at which they are looked at."""
 SCORE = 0.35
@@ -36,6 +40,16 @@ def detect(frame: Frame, *, providers: tuple[str, ...] = ("cpu",), longest: int 
         box = np.concatenate([corners[:2].min(0), corners[:2].max(0)])
         found.append(Detection(box=box, points=corners[2:], score=score))
     return found
+
+
+def glance(frame: Frame) -> int:
+    """Pixels to which a frame is shrunk for a quick glance."""
+    return int(np.clip(max(frame.width, frame.height) // 2, *GLANCE))
+
+
+def small(frame: Frame) -> float:
+    """Side of the least face, in frame pixels, that a glance sees for sure."""
+    return SEEN * max(frame.width, frame.height) / glance(frame)
 
 
 def let_go(providers: tuple[str, ...] = ("cpu",)) -> None:

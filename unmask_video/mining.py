@@ -15,8 +15,9 @@ from unmask_video.ahead import side_by_side
 from unmask_video.face import Detection, Face, Mask, Reference
 from unmask_video.frame import Frame
 from unmask_video.geometry import iou, scale_of
+from unmask_video.pace import Pace, due
 from unmask_video.people import NOBODY
-from unmask_video.picture import grey, is_cut, small_grey
+from unmask_video.picture import grey
 from unmask_video.reference import ONE_PERSON, Settle, Views, aligned
 from unmask_video.stopwatch import Stopwatch
 
@@ -26,16 +27,18 @@ BARE, COVERED = 0.1, 0.003
 """Of a face that counts as bare: most belief in a mask, and most part of its crop that the segmenter may still call mask."""
 VIEW = 0.2
 """Directions that differ by less are one view."""
-STAYED, ALIKE, SOON = 0.3, 0.2, 1.05
+STAYED, ALIKE, SOON = 0.3, 0.2, 1.55
 """Least overlap (IoU) of one face's boxes from one look to the next, least likeness, and most seconds between them."""
 POOR = 0.4
 """Views of less than this part of the best one's quality are left out."""
-SPARING, NEAR = 0.51, 5
-"""Seconds since the last look of the same shot within which one may wait, and how many looks away is not near any more."""
+NEAR = 5
+"""How many moments away is not near any more."""
 JUDGED = 256
 """Most pixels at which a view's quality is judged."""
-TRUSTED = 3
+TRUSTED = 8
 """Looks at one place of one shot of which one at least is asked who it is."""
+FAMILIAR, SELDOM = 8, 4
+"""Looks at one place of one shot after which but every so manyth is judged: there is little new to see."""
 
 
 @dataclass(eq=False)
@@ -47,20 +50,34 @@ class Look:
     time: float
     """Seconds."""
     masked: bool
-    view: Reference | None = None
-    """It, bare and good enough to serve; nobody's, and at most `JUDGED` pixels large, before it is asked who it is."""
-    quality: float = 0.0
+    bare: bool = False
+    """And good enough to serve."""
+    see: Callable[[], Reference] | None = None
+    """Gives a view to be judged: nobody's, and at most `JUDGED` pixels large."""
     ask: Callable[[], Reference] | None = None
-    """Gives the view as it serves; dear, and holds a frame."""
+    """Gives the view as it serves; dear, and like `see`, it holds a frame."""
+    view: Reference | None = None
+    quality: float = 0.0
     person: list[Look] | None = None
     """Kept looks of the same person, if there are any."""
+    stayed: int = 0
+    """Looks in a row before it, at that person and place."""
     trusted: int = 0
-    """Looks in a row that nobody asked who they are."""
+    """Those of them, and it, that nobody asked who they are."""
+
+    def judged(self) -> bool:
+        """Whether it is bare, and there may be something new to see; then it has a view."""
+        if not self.bare or (self.stayed >= FAMILIAR and self.stayed % SELDOM):
+            return False
+        if self.view is None:
+            self.view = self.see()
+            self.quality = quality(self.view)
+        return True
 
     def identity(self) -> np.ndarray:
         """Who it is, see `identify.identity`."""
         if self.ask:
-            self.view, self.ask, self.trusted = self.ask(), None, 0
+            self.view, self.ask, self.see, self.trusted = self.ask(), None, None, 0
         return self.view.identity
 
 
@@ -84,7 +101,7 @@ class Moment:
 
     @property
     def bare(self) -> bool:
-        return not self.waits and any(look.view for look in self.looks)
+        return not self.waits and any(look.bare for look in self.looks)
 
 
 @dataclass(eq=False)
@@ -116,28 +133,31 @@ class Search:
             moment.looks = [self._face(moment.frame, moment.shot, found) for found in self.detect(moment.frame)]
 
     def _face(self, frame: Frame, shot: int, found: Detection) -> Look:
-        face = Face(0, *self.settle(frame, found))
+        face = Face(0, *self.settle(frame, found, rounds=1))
         mask = self.segment(frame, face)
-        look = Look(found.box, shot, frame.time_seconds, masked=mask.belief > BARE)
-        if face.score > 0.9 and serves(face, mask):
-            name = f"the film at {frame.time_seconds:.1f} s"
-            look.view = aligned(name, frame, face, NOBODY, largest=JUDGED)
-            look.quality = quality(look.view)
-            look.ask = lambda: aligned(name, frame, face, self.identity(frame, face.landmarks))
-        return look
+        if not (face.score > 0.9 and serves(face, mask)):
+            return Look(found.box, shot, frame.time_seconds, masked=mask.belief > BARE)
+        name = f"the film at {frame.time_seconds:.1f} s"
+        return Look(
+            found.box, shot, frame.time_seconds, masked=False, bare=True, ask=lambda: self._view(name, frame, found),
+            see=lambda: aligned(name, frame, face, NOBODY, largest=JUDGED),
+        )  # fmt: skip
+
+    def _view(self, name: str, frame: Frame, found: Detection) -> Reference:
+        face = Face(0, *self.settle(frame, found))
+        return aligned(name, frame, face, self.identity(frame, face.landmarks))
 
 
 def mine(
     frames: Iterable[Frame],
     *,
-    every: float,
+    pace: Pace,
     detect: Callable[[Frame], list[Detection]],
     settle: Settle,
     segment: Callable[[Frame, Face], Mask],
     identity: Callable[[Frame, np.ndarray], np.ndarray],
     looked: Callable[[float], None] = lambda second: None,
     hurried: Callable[[], bool] = lambda: False,
-    beat: int = 1,
     workers: int = 1,
     watch: Stopwatch | None = None,
 ) -> list[Views]:
@@ -145,17 +165,16 @@ def mine(
 
     Args:
         frames: the film.
-        every: least seconds from one look at it to the next.
+        pace: how often it is looked at.
         looked: told the second up to which all looks are done.
         hurried: whether frames wait for a look, which is then done before the next is begun.
-        beat: frames are looked at whose number is a multiple of this, unless that would be twice as long.
         workers: threads that look.
         watch: told what they take.
     """
     people: list[list[Look]] = []
     earlier, before = [], []
     search = Search(detect, settle, segment, identity, watch or Stopwatch())
-    moments = side_by_side(search.look_or_wait, _moments(due(frames, every, beat)), workers, "unmask-search", at_once=hurried)
+    moments = side_by_side(search.look_or_wait, _moments(frames, pace), workers, "unmask-search", at_once=hurried)
     with closing(moments):
         for now in _needed(_told(moments, looked), search.look):
             _keep(people, before, earlier, now)
@@ -164,13 +183,15 @@ def mine(
     return [_best(looks) for looks in people]
 
 
-def _moments(frames: Iterable[tuple[Frame, int]]) -> Iterator[Moment]:
-    """Those that are looked at, and between two of them one that may wait."""
-    last = None
-    for number, (frame, shot) in enumerate(frames):
-        soon = last and last.shot == shot and frame.time_seconds - last.frame.time_seconds <= SPARING
-        last = Moment(number, frame, shot, waits=bool(soon and not last.waits))
-        yield last
+def _moments(frames: Iterable[Frame], pace: Pace) -> Iterator[Moment]:
+    """Those that are looked at, and between them those that may wait."""
+    looked, before, current = -np.inf, -np.inf, None
+    for number, (frame, shot) in enumerate(due(frames, pace.every, pace.beat)):
+        now = frame.time_seconds
+        # As far as can be told, the next one will come in time, too.
+        waits = shot == current and now - looked + now - before <= pace.gap
+        looked, before, current = looked if waits else now, now, shot
+        yield Moment(number, frame, shot, waits)
 
 
 def _told(moments: Iterable[Moment], looked: Callable[[float], None]) -> Iterator[Moment]:
@@ -193,17 +214,6 @@ def _needed(moments: Iterable[Moment], look: Callable[[Moment], None]) -> Iterat
             look(first)
         if first.looks is not None:
             yield first.looks
-
-
-def due(frames: Iterable[Frame], every: float, beat: int = 1) -> Iterator[tuple[Frame, int]]:
-    """The frames that are looked at, and in which shot they are."""
-    next_time, shot, small = -np.inf, 0, None
-    for frame in frames:
-        last, small = small, small_grey(frame)
-        shot += last is not None and is_cut(last, small)
-        if frame.time_seconds >= next_time and (frame.index % beat == 0 or frame.time_seconds >= next_time + every):
-            next_time = frame.time_seconds + every
-            yield frame, shot
 
 
 def serves(face: Face, mask: Mask) -> bool:
@@ -233,12 +243,12 @@ def _keep(people: list[list[Look]], looks: list[Look], earlier: list[Look], late
     for look in looks:
         before = next((e for e in earlier if e.person and stays(e, look)), None)
         same = before.person if before else None
-        look.trusted = before.trusted + 1 if before else 0
-        asked = look.view and same and (look.trusted >= TRUSTED or _place(same, look) is not None)
+        look.stayed, look.trusted = (before.stayed + 1, before.trusted + 1) if before else (0, 0)
+        asked = same and look.judged() and (look.trusted >= TRUSTED or _place(same, look) is not None)
         taken = any(same is other.person for other in looks)
         look.person = None if taken or (asked and _alike(same, look) < ALIKE) else same
     for look in looks:
-        if look.view is None or any(other.masked and stays(look, other) for other in earlier + later):
+        if any(other.masked and stays(look, other) for other in earlier + later) or not look.judged():
             continue
         if look.person is None:
             free = [p for p in people if not any(p is other.person for other in looks)]

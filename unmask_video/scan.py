@@ -15,6 +15,7 @@ from unmask_video.ahead import one_thread_each, side_by_side
 from unmask_video.face import Detection, Face, Reference
 from unmask_video.frame import Frame
 from unmask_video.geometry import best_pairs, iou
+from unmask_video.pace import due
 from unmask_video.reference import Views, aligned
 from unmask_video.tools import Tools
 
@@ -68,7 +69,7 @@ def stretches(path: Path, name: str, tools: Tools, *, every: float = EVERY) -> l
     with one_thread_each(), decode.open_video(path) as video, closing(video.frames()) as frames:
         seconds = float(video.info.frame_count / video.info.average_rate) if video.info.average_rate else 0.0
         every = max(every, seconds / MOST_LOOKS)
-        with closing(side_by_side(looks, mining.due(frames, every), tools.workers, "unmask-scan")) as seen:
+        with closing(side_by_side(looks, due(frames, every), tools.workers, "unmask-scan")) as seen:
             for frame, shot, faces in seen:
                 ended += [one for one in going if one.shot != shot or frame.time_seconds - one.end > GONE * every]
                 going = [one for one in going if one.shot == shot and frame.time_seconds - one.end <= GONE * every]

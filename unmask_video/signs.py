@@ -11,8 +11,8 @@ from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame
 from unmask_video.segment import LITTLE
 
-BEFORE, AFTER = 1.0, 5.0
-"""Seconds before and after a sign in which somebody may be masked. The last look before it showed none; and as long as it may
+BEFORE, AFTER = 1, 5
+"""Looks before and after a sign between which somebody may be masked. The last one before it showed none; and as long as it may
 be from one look in full to the next, somebody small may go unseen after it."""
 
 
@@ -26,6 +26,8 @@ class Signs:
     """When there was a sign of one, in order."""
     frames: int = 0
     """That were searched; 0: in none, or a mask may have gone by where data is damaged."""
+    gap: float = 1.0
+    """Most seconds from one look to the next."""
     looked: float = -inf
     """All looks up to this second are done."""
 
@@ -57,8 +59,8 @@ class Signs:
         now = frame.time_seconds
         after = bisect_left(self.seconds, now)
         near = self.seconds[max(after - 1, 0) : after + 1]
-        return self.frames > 0 and not any(-AFTER <= second - now <= BEFORE for second in near)
+        return self.frames > 0 and not any(-AFTER <= (second - now) / self.gap <= BEFORE for second in near)
 
     def none_so_far(self, frame: Frame) -> bool:
         """The same while looks go on, of a frame before which there was no sign."""
-        return not self.seconds and self.looked > frame.time_seconds + BEFORE
+        return not self.seconds and self.looked > frame.time_seconds + BEFORE * self.gap

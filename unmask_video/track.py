@@ -22,8 +22,6 @@ EVERY = 12
 """Frames from one look for faces to the next: those whose number is a multiple of it, and the first of a shot."""
 IN_FULL = 5
 """Looks from one that sees small faces, too, to the next; the first of a shot is one, too, the last one is not."""
-SMALL = 1 / 20
-"""Faces below this part of the frame's longer side are looked for in full."""
 ALIVE = 0.5
 """Least score of landmarks that need nobody's word; below, the detector must see the face too."""
 SAME = 0.25
@@ -130,6 +128,8 @@ class Linker:
     region_of_detection: Callable[[Detection], np.ndarray]
     guess: Callable[[Detection], np.ndarray]
     """Landmarks from the detector's five points, where FaceMesh fails."""
+    small: Callable[[Frame], float]
+    """Side of the least face that a glance at a frame sees."""
     tracks: list[Tracked] = field(default_factory=list)
     waiting: list[Found] = field(default_factory=list)
     next_id: int = 0
@@ -140,8 +140,7 @@ class Linker:
 
     def found(self, frame: Frame, *, fully: bool) -> list[Detection]:
         """Faces in a frame, in full also where there is need."""
-        least = SMALL * max(frame.width, frame.height)
-        small = any(t.face.box[3] - t.face.box[1] < least for t in self.tracks)
+        small = any(t.face.box[3] - t.face.box[1] < self.small(frame) for t in self.tracks)
         return self.detect(frame, fully or small or any(t.unsure() for t in self.tracks))
 
     def move(self, frame: Frame, *, looks: bool) -> list[Face]:
@@ -220,13 +219,14 @@ class Linker:
         self.tracks.append(Tracked(face.track_id, face, box_filter(face.box)))
         self.trace_back(face)
 
-    def settle(self, frame: Frame, detection: Detection) -> tuple[np.ndarray, float]:
-        """Landmarks of a detected face: measured twice, the second time where the first put them."""
-        ((landmarks, score),) = self.measure(frame, [self.region_of_detection(detection)])
-        ((landmarks, score),) = self.measure(frame, [self.region_of_landmarks(landmarks)])
-        if score < ALIVE and not agree(landmarks, detection):
-            return self.guess(detection), 0.0
-        return landmarks, score
+    def settle(self, frame: Frame, detection: Detection, *, rounds: int = 2) -> tuple[np.ndarray, float]:
+        """Landmarks of a detected face: measured so often, each time where they were put before."""
+        region = self.region_of_detection(detection)
+        for _ in range(rounds):
+            ((landmarks, score),) = self.measure(frame, [region])
+            region = self.region_of_landmarks(landmarks)
+        lost = score < ALIVE and not agree(landmarks, detection)
+        return (self.guess(detection), 0.0) if lost else (landmarks, score)
 
     def end(self, since: int) -> list[Found]:
         """What waits at the end of a shot, `since` frames after the last look; who came in since then is found, too."""

@@ -17,11 +17,12 @@ from unmask_video.ahead import one_thread_each
 from unmask_video.clock import Skim
 from unmask_video.container import Limits
 from unmask_video.errors import BadOption
-from unmask_video.frame import Frame, VideoInfo
+from unmask_video.frame import Frame
 from unmask_video.journal import Journal, fingerprint
 from unmask_video.models import FILES
 from unmask_video.opening import Opening
 from unmask_video.options import Options, check_paths
+from unmask_video.pace import Pace
 from unmask_video.pieces import Pieces
 from unmask_video.reference import Views
 from unmask_video.report import Progress, Report
@@ -29,13 +30,6 @@ from unmask_video.signs import Signs
 from unmask_video.stopwatch import Stopwatch
 from unmask_video.tally import Tally
 from unmask_video.tools import Tools
-
-LOOK_EVERY, SELDOM = 0.4, 0.8
-"""Least seconds from one look to the next, where a film is searched for bare faces, and once there are `ENOUGH` of them.
-
-They also tell that nobody is masked; a mask of half a second would hardly be believed, either.
-"""
-ENOUGH = 75
 
 
 @dataclass(frozen=True)
@@ -100,9 +94,11 @@ def mine(
 ) -> tuple[list[Views], Signs]:  # fmt: skip
     """The people whose bare faces the film shows, looked for in all of it, whatever part is asked for; and signs of masks.
 
-    Where the `whole` of it may be copied, or an `opening` takes it, every picture is seen until there is such a sign.
+    Every picture is seen where an `opening` takes them, and, until there is such a sign, where the `whole` of the film may be
+    copied, but no damage is allowed.
     """
-    every, signs, went = pace(video.info), Signs(), 0
+    pace, went = Pace.of(video.info, track.EVERY, copied=whole), 0
+    signs = Signs(gap=pace.gap)
 
     def searched() -> Iterator[Frame]:
         nonlocal went
@@ -114,11 +110,12 @@ def mine(
             if progress:
                 progress(Progress(went, video.info.frame_count, faces=0, filled=0, stage="search"))
 
-    free = lambda: (not whole or bool(signs.seconds)) and (opening is None or opening.ended)  # noqa: E731
-    skim = Skim(track.EVERY, int(2 * every / video.info.time_base), free)  # `due` may take one in a longer gap
+    unseen = not (whole and video.damage.strict)
+    free = lambda: (unseen or bool(signs.seconds)) and (opening is None or opening.ended)  # noqa: E731
+    skim = Skim(track.EVERY, int(2 * pace.every / video.info.time_base), free)  # `due` may take one in a longer gap
     with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames(skim=skim)) as frames:
         found = mining.mine(
-            searched(), every=every, beat=track.EVERY, settle=tools.settle, detect=tools.glance, identity=tools.identity,
+            searched(), pace=pace, settle=tools.settle, detect=tools.glance, identity=tools.identity,
             segment=signs.noted(tools.is_masked), looked=signs.look, hurried=lambda: bool(opening and opening.full),
             workers=tools.workers, watch=watch,
         )  # fmt: skip
@@ -130,12 +127,6 @@ def mine(
         video.warnings = list(dict.fromkeys(video.warnings + same.warnings))
         video.busy_seconds += same.busy_seconds * (opening.written == went)
     return found, signs
-
-
-def pace(info: VideoInfo) -> float:
-    """Least seconds from one look at a film to the next."""
-    seconds = float(info.frame_count / info.average_rate) if info.average_rate else 0.0
-    return min(max(LOOK_EVERY, seconds / ENOUGH), SELDOM)
 
 
 def told(tally: Tally, work: Work, warnings: list[str], codec_seconds: float) -> Report:
