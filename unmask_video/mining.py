@@ -121,7 +121,7 @@ class Search:
         """The same moment, looked at unless it waits, and may yet do so."""
         if not moment.waits or (moment.near(self.masked) and moment.near(self.bare)):
             self.look(moment)
-        elif moment.number == 1 or moment.near(self.masked):  # at the second nothing may be known of the first yet
+        elif moment.near(self.masked):
             with self.watch.on("search"):
                 self.detect(moment.frame)  # who remembers its answers is asked again when the masked are followed
         self.masked = max(self.masked, moment.number) if moment.masked else self.masked
