@@ -24,8 +24,10 @@ from training.patterns import load_patterns  # noqa: E402
 from training.samples import SegmenterSamples  # noqa: E402
 from unmask_video import segment  # noqa: E402
 from unmask_video.engine import load_parameters  # noqa: E402
+from unmask_video.models import sentry  # noqa: E402
 from unmask_video.models.layers import move, shrink  # noqa: E402
 from unmask_video.models.segmenter import SIZE, Segmenter  # noqa: E402
+from unmask_video.models.sentry import Sentry  # noqa: E402
 from unmask_video.models.swift import VIEW, Swift  # noqa: E402
 from unmask_video.painting import Painting  # noqa: E402
 from unmask_video.picture import grid  # noqa: E402
@@ -47,6 +49,16 @@ def grown(kind: Callable[[], torch.nn.Module], spread: float) -> torch.nn.Module
 
 def crops(size: int, count: int = 1, channels: int = 3) -> torch.Tensor:
     return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(size + count)) * 255
+
+
+def test_the_exported_sentry_is_the_trained_one() -> None:
+    network = grown(Sentry, 0.02)
+    made = open_session(to_onnx(network), ("cpu",))
+    for count in (3, 1):
+        with torch.no_grad():
+            presence = network(crops(sentry.SIZE, count)).sigmoid().numpy()
+        (belief,) = made.run(["presence"], {"image": crops(sentry.SIZE, count).numpy()})
+        assert belief.shape == (count,) and np.abs(belief - presence).max() <= 1 / 255 and 0.01 < belief.mean() < 0.99
 
 
 def test_the_exported_segmenter_is_the_trained_one() -> None:
@@ -156,8 +168,9 @@ def test_weights_are_listed_and_old_ones_removed(tmp_path: Path) -> None:
     assert (tmp_path / second["file"]).read_bytes() == b"second", "the same again stays"
 
 
-def test_the_shipped_segmenter_has_the_size_that_it_is_given() -> None:
+def test_the_shipped_networks_for_masks_have_the_sizes_that_they_are_given() -> None:
     assert session("segmenter").get_inputs()[0].shape[1:] == [3, SIZE, SIZE] and segment.SIZE == SIZE
+    assert session("sentry").get_inputs()[0].shape[1:] == [3, sentry.SIZE, sentry.SIZE] and segment.SMALL == sentry.SIZE
 
 
 def test_the_shipped_segmenter_sees_masks_on_faces_it_was_not_trained_on() -> None:

@@ -40,7 +40,6 @@ LEAST = 0.01
 DARK, UNTOLD = 20, (ON + OFF) / 2
 """Mean level in the middle of a crop, of 255, below which nobody can tell, and the most belief there: who is masked stays so,
 nobody becomes it. A dark audience, hands before their mouths, whom the network takes for masked, has 9 to 15, worn masks 83."""
-
 CLEAR = 0.005
 """Belief of the sentry below which a face is bare, and the segmenter is not asked."""
 
@@ -69,7 +68,7 @@ def verdict(crop: np.ndarray, providers: tuple[str, ...] = ("cpu",)) -> tuple[np
 
 
 def sentry(providers: tuple[str, ...] = ("cpu",)) -> Segment:
-    """The same of faces that are likely bare, in a tenth of the time: where a tiny network is sure that they are."""
+    """The same, of faces that are likely bare: where a tiny network is sure that they are, in a ninth of the time."""
     network, unsure = session("sentry", providers), unet(providers)
 
     def segment(frame: Frame, face: Face) -> Mask:
