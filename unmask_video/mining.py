@@ -121,9 +121,6 @@ class Search:
         """The same moment, looked at unless it waits, and may yet do so."""
         if not moment.waits or (moment.near(self.masked) and moment.near(self.bare)):
             self.look(moment)
-        elif moment.near(self.masked):
-            with self.watch.on("search"):
-                self.detect(moment.frame)  # who remembers its answers is asked again when the masked are followed
         self.masked = max(self.masked, moment.number) if moment.masked else self.masked
         self.bare = max(self.bare, moment.number) if moment.bare else self.bare
         return moment
@@ -176,7 +173,7 @@ def mine(
     search = Search(detect, settle, segment, identity, watch or Stopwatch())
     moments = side_by_side(search.look_or_wait, _moments(frames, pace), workers, "unmask-search", at_once=hurried)
     with closing(moments):
-        for now in _needed(_told(moments, looked), search.look):
+        for now in _needed(_told(moments, looked), search):
             _keep(people, before, earlier, now)
             earlier, before = before, now
     _keep(people, before, earlier, [])
@@ -200,7 +197,7 @@ def _told(moments: Iterable[Moment], looked: Callable[[float], None]) -> Iterato
         yield moment
 
 
-def _needed(moments: Iterable[Moment], look: Callable[[Moment], None]) -> Iterator[list[Look]]:
+def _needed(moments: Iterable[Moment], search: Search) -> Iterator[list[Look]]:
     """Looks at one moment after the other, as far as they need not wait."""
     masked, bare = deque([-NEAR], 2 * NEAR), deque([-NEAR], 2 * NEAR)
     held: deque[Moment | None] = deque()
@@ -210,8 +207,11 @@ def _needed(moments: Iterable[Moment], look: Callable[[Moment], None]) -> Iterat
         bare.extend([moment.number] if moment and moment.bare else [])
         if len(held) < NEAR or not (first := held.popleft()):
             continue
-        if first.looks is None and all(any(first.near(number) for number in numbers) for numbers in (masked, bare)):
-            look(first)
+        if first.looks is None and any(map(first.near, masked)):
+            if any(map(first.near, bare)):
+                search.look(first)
+            else:
+                search.detect(first.frame)  # who remembers its answers is asked again when the masked are followed
         if first.looks is not None:
             yield first.looks
 

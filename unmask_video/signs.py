@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
+from unmask_video import detect
 from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame
 from unmask_video.segment import LITTLE
 
-BEFORE, AFTER = 1, 5
-"""Looks before and after a sign between which somebody may be masked. The last one before it showed none; and as long as it may
-be from one look in full to the next, somebody small may go unseen after it."""
+BEFORE, AFTER, SMALL_AFTER = 1, 3, 5
+"""Looks before and after a sign between which somebody may be masked. The last one before it showed none; two looks may miss one
+whom they should see; and as long as it may be from one look in full to the next, somebody small may go unseen."""
 
 
 @dataclass
@@ -23,7 +24,9 @@ class Signs:
     clearest: float = 0.0
     """The greatest belief in one, 0..1."""
     seconds: list[float] = field(default_factory=list)
-    """When there was a sign of one, in order."""
+    """When there was a sign of one; in order once the search is over."""
+    small: list[float] = field(default_factory=list)
+    """When of somebody whom only looks in full see."""
     frames: int = 0
     """That were searched; 0: in none, or a mask may have gone by where data is damaged."""
     gap: float = 1.0
@@ -31,17 +34,18 @@ class Signs:
     looked: float = -inf
     """All looks up to this second are done."""
 
-    def see(self, frame: Frame, belief: float) -> None:
+    def see(self, frame: Frame, belief: float, *, small: bool = False) -> None:
         self.clearest = max(self.clearest, belief)
         if belief >= LITTLE:
             self.seconds.append(frame.time_seconds)
+            self.small += [frame.time_seconds] if small else []
 
     def noted(self, segment: Callable[[Frame, Face], Mask]) -> Callable[[Frame, Face], Mask]:
         """The same, seen by this."""
 
         def seen(frame: Frame, face: Face) -> Mask:
             mask = segment(frame, face)
-            self.see(frame, mask.belief)
+            self.see(frame, mask.belief, small=face.box[3] - face.box[1] < detect.small(frame))
             return mask
 
         return seen
@@ -50,17 +54,30 @@ class Signs:
         """All looks up to this second are done."""
         self.looked = second
 
+    def finish(self, frames: int) -> None:
+        """So many were searched."""
+        self.frames = frames
+        self.seconds.sort()  # several threads look
+        self.small.sort()
+
     def none(self) -> bool:
         """True if nobody is masked in all of the film, for sure."""
         return self.frames > 0 and not self.seconds
 
     def none_near(self, frame: Frame) -> bool:
         """True if nobody is masked in a frame and around it, for sure."""
-        now = frame.time_seconds
-        after = bisect_left(self.seconds, now)
-        near = self.seconds[max(after - 1, 0) : after + 1]
-        return self.frames > 0 and not any(-AFTER <= (second - now) / self.gap <= BEFORE for second in near)
+        return self.frames > 0 and not any(
+            -after <= (second - frame.time_seconds) / self.gap <= BEFORE
+            for seconds, after in ((self.seconds, AFTER), (self.small, SMALL_AFTER))
+            for second in _beside(seconds, frame.time_seconds)
+        )
 
     def none_so_far(self, frame: Frame) -> bool:
         """The same while looks go on, of a frame before which there was no sign."""
         return not self.seconds and self.looked > frame.time_seconds + BEFORE * self.gap
+
+
+def _beside(seconds: list[float], now: float) -> list[float]:
+    """The last one before, and the first one after."""
+    after = bisect_left(seconds, now)
+    return seconds[max(after - 1, 0) : after + 1]
