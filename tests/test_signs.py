@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,8 @@ from test_segment import frame
 from world import World, still
 
 from unmask_video import signs, track
-from unmask_video.face import CANONICAL, Face, Mask
-from unmask_video.frame import Colour, Frame
-from unmask_video.signs import AFTER, BEFORE, SMALL_AFTER, Signs
+from unmask_video.frame import Frame
+from unmask_video.signs import AFTER, BEFORE, Signs
 from unmask_video.track import follow
 
 
@@ -41,24 +39,6 @@ def test_around_a_sign_somebody_may_be_masked() -> None:
         200 - before, 200 + after + 1, 600 - before, 600 + after + 1,
     ]  # fmt: skip
     assert idle[0] and idle[400] and idle[899]
-
-
-def test_after_a_sign_of_somebody_small_it_is_longer_until_nobody_can_be_masked() -> None:
-    made = seen((600, 0.9))
-    made.see(frame(200), 0.2, small=True)
-    made.finish(1000)
-    busy = [k for k in range(900) if not made.none_near(frame(k))]
-    first = range(200 - BEFORE * 25, 200 + SMALL_AFTER * 25 + 1)
-    assert busy == [*first, *range(600 - BEFORE * 25, 600 + AFTER * 25 + 1)] and SMALL_AFTER > AFTER
-
-
-@pytest.mark.parametrize(("height", "small"), [(60, True), (70, False)])
-def test_small_is_who_may_go_unseen_at_a_glance(height: int, small: bool) -> None:
-    """A frame of 1280 pixels."""
-    made, points = Signs(), height * CANONICAL / np.ptp(CANONICAL[:, 1]) + [300, 200, 0]
-    shown = Frame((np.zeros((720, 1280), np.uint8),), "gray", Colour("bt601", True, 8), 0, 0, 0, 1, Fraction(1, 25))
-    made.noted(lambda *_: Mask(np.zeros((8, 8), np.float32), 0.9, False))(shown, Face(0, points, 1.0))
-    assert made.seconds == [0.0] and bool(made.small) == small
 
 
 def apart(one: list[Frame], other: list[Frame]) -> np.ndarray:

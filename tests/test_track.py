@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -48,13 +49,6 @@ def test_faces_are_found_and_followed() -> None:
         assert np.allclose(sorted(p.tolist() for p in faces.values())[0], moving(index), atol=0.01)
     assert {tuple(sorted(faces)) for faces in found} == {(0, 1)}, "two people, two ids, all along"
     assert len(world.detected_in) < 15, "the detector looks now and then"
-    assert sum(world.in_full) == 1 and world.in_full[0], "and mostly at a glance"
-
-
-def test_small_faces_are_looked_for_in_full() -> None:
-    world = World([still(200)], size=(48, int(HEIGHT * 24.5)))
-    world.followed(40)
-    assert all(world.in_full[1:]) and len(world.in_full) > 3
 
 
 def test_nothing_is_followed_where_nobody_is() -> None:
@@ -69,6 +63,30 @@ def test_ids_stay_through_a_short_occlusion() -> None:
     for index, faces in enumerate(found):
         if index not in range(19, 26):
             assert list(faces) == [0] and np.allclose(faces[0], walk(index), atol=0.5)
+
+
+@dataclass
+class Dazzled(World):
+    """In frame 20 FaceMesh hardly believes in what it sees; when it looks at frame 21 first, it is sure of a forehead."""
+
+    looked: int = 0
+
+    def measure(self, frame: Frame, regions: list[np.ndarray]) -> list[tuple[np.ndarray, float]]:
+        found = super().measure(frame, regions)
+        self.looked += frame.index == 21
+        if frame.index == 21 and self.looked == 1:
+            return [(points - [0, HEIGHT / 3, 0], 0.8) for points, _ in found]
+        return [(points, 0.2 if frame.index == 20 else score) for points, score in found]
+
+
+def test_who_was_in_doubt_is_believed_when_the_detector_agrees() -> None:
+    """As it goes with a blurred face under a mask."""
+    world = Dazzled([lambda k: (200.0 + 5 * k, 200.0)])  # whom nothing lets rest
+    found = world.followed(40)
+    assert world.looked > 1 and all(np.allclose(faces[0], (200 + 5 * k, 200), atol=1) for k, faces in enumerate(found))
+    linker = world.linker()
+    list(track.follow(world.frames(40), linker))
+    assert not any(one.doubted for one in linker.tracks)
 
 
 @pytest.mark.parametrize("pace", [2.0, 5.0, 9.0])
@@ -189,12 +207,15 @@ def test_a_jump_that_lasts_is_believed_at_once() -> None:
     assert np.abs(found[19] - SHAPE).max() < away / 3 and np.abs(found[21] - SHAPE - [away, 0, 0]).max() < away / 3
 
 
-@pytest.mark.parametrize("gap", [1, 4, steady.GAP])
-def test_gaps_are_bridged(gap: int) -> None:
+@pytest.mark.parametrize("gap", [1, steady.HIDDEN, steady.HIDDEN + 1, steady.GAP])
+def test_short_gaps_are_bridged_and_after_longer_ones_a_face_goes_on(gap: int) -> None:
     missing = range(20, 20 + gap)
     found = smoothed([None if k in missing else walk(k) for k in range(50)])
     for k in range(50):
-        assert np.abs(found[k] - walk(k)).max() < 0.3, f"frame {k}"
+        if gap > steady.HIDDEN and k in missing:
+            assert found[k] is None, "something hides it, and nobody knows where it is"
+        else:
+            assert np.abs(found[k] - walk(k)).max() < 0.3, f"frame {k}"
 
 
 def test_long_absences_are_not_made_up() -> None:

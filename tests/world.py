@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from unmask_video import detect, landmarks, track
+from unmask_video import landmarks, track
 from unmask_video.face import CANONICAL, Detection, Face
 from unmask_video.frame import Colour, Frame
 
@@ -42,7 +42,6 @@ class World:
     cuts: tuple[int, ...] = ()
     size: tuple[int, int] = (48, 64)
     detected_in: list[int] = field(default_factory=list)
-    in_full: list[bool] = field(default_factory=list)
 
     def frames(self, count: int) -> Iterator[Frame]:
         colour = Colour("bt601", True, 8)
@@ -54,9 +53,8 @@ class World:
     def seen(self, frame: Frame) -> list[np.ndarray]:
         return [shape_at(place) for face in self.faces if (place := face(frame.index)) is not None]
 
-    def detect(self, frame: Frame, in_full: bool) -> list[Detection]:
+    def detect(self, frame: Frame) -> list[Detection]:
         self.detected_in.append(frame.index)
-        self.in_full.append(in_full)
         return self.detected(frame)
 
     def detected(self, frame: Frame) -> list[Detection]:
@@ -84,7 +82,7 @@ class World:
     def linker(self) -> track.Linker:
         return track.Linker(
             self.detect, self.detect_near, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
-            landmarks.landmarks_of_detection, detect.small,
+            landmarks.landmarks_of_detection,
         )  # fmt: skip
 
     def followed(self, count: int) -> list[dict[int, np.ndarray]]:

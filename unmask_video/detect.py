@@ -1,4 +1,8 @@
-"""Where the faces are: CenterFace (Xu et al., arXiv 1911.03599) in ONNX Runtime."""
+"""Where the faces are, in ONNX Runtime.
+
+YuNet (Wu et al., Machine Intelligence Research 20, 2023) looks at the frame; CenterFace (Xu et al., arXiv 1911.03599), six times
+as dear, at the surroundings of what YuNet is in doubt of. Where a face should be, both look.
+"""
 
 from __future__ import annotations
 
@@ -7,94 +11,130 @@ import numpy as np
 
 from unmask_video.face import Detection
 from unmask_video.frame import Frame
-from unmask_video.geometry import apply, turn_upright
+from unmask_video.geometry import apply, iou, turn_upright
 from unmask_video.picture import sample, thumbnail
 from unmask_video.runtime import giving_back, session
 
-LONGEST = 960
-"""Frames are shrunk to this many pixels."""
-GLANCE = (320, 512)
-"""For a quick glance they are halved, but to no fewer and no more than these."""
-SEEN = 26
-"""Pixels of the least face that is seen for sure, in the shrunk frame."""
+LONGEST, SHORT = 960, 320
+"""Frames are shrunk to this many pixels, and for large faces to fewer: YuNet knows those of 10 to 300."""
 AROUND, NEAR_PX = 2.5, 192
 """Side of a box's surroundings, in its longer sides, and pixels at which they are looked at."""
+MAYBE, SURE = 0.3, 0.8
+"""Scores of YuNet's from which on there may be a face, and from which on there is one; hands and necks have up to .8."""
 SCORE = 0.35
-"""Least score of a face."""
+"""Least score of CenterFace's."""
 OVERLAP = 0.3
 """Boxes that overlap more (IoU) are one face."""
 
 
-def detect(frame: Frame, *, providers: tuple[str, ...] = ("cpu",), longest: int = LONGEST) -> list[Detection]:
+def detect(frame: Frame, *, providers: tuple[str, ...] = ("cpu",)) -> list[Detection]:
     """Faces of a frame, best first, in frame pixels."""
-    picture = thumbnail(frame, longest)
-    height, width = picture.shape[:2]
-    upright = np.array([frame.width, frame.height])
-    if frame.rotation_deg % 180:
-        upright = upright[::-1]
-    scale = upright / (width, height)
+    picture = thumbnail(frame, LONGEST)
+    seen = yunet(picture, providers)
+    if (shrunk := SHORT / max(picture.shape)) < 1:
+        small = cv2.resize(picture, None, fx=shrunk, fy=shrunk, interpolation=cv2.INTER_AREA)
+        seen = apart(seen + placed(yunet(small, providers), np.eye(2, 3) / shrunk))
+    turned = frame.rotation_deg % 180 > 0
+    corners = np.array([[0, 0], [frame.height if turned else frame.width, 0], [0, frame.width if turned else frame.height]])
     found = []
-    for box, points, score in detect_rgb(picture, providers=providers):
-        corners = np.concatenate([box.reshape(2, 2), points]) * scale
-        corners = turn_upright(corners, tuple(upright), (360 - frame.rotation_deg) % 360)
-        box = np.concatenate([corners[:2].min(0), corners[:2].max(0)])
-        found.append(Detection(box=box, points=corners[2:], score=score))
-    return found
+    for one in placed(seen, to_frame(frame, corners, picture.shape)):
+        found += [one] if one.score >= SURE else judged(frame, one, providers)
+    return apart(found)
 
 
-def glance(frame: Frame) -> int:
-    """Pixels to which a frame is shrunk for a quick glance."""
-    return int(np.clip(max(frame.width, frame.height) // 2, *GLANCE))
+def judged(frame: Frame, doubtful: Detection, providers: tuple[str, ...]) -> list[Detection]:
+    """What CenterFace makes of it: the same face, or none."""
+    picture, crop_to_frame = surroundings(frame, doubtful.box)
+    found = placed(centerface(picture, providers), crop_to_frame)
+    return [one for one in found if iou(one.box[None], doubtful.box[None])[0, 0] > OVERLAP][:1]
 
 
-def small(frame: Frame) -> float:
-    """Side of the least face, in frame pixels, that a glance sees for sure."""
-    return SEEN * max(frame.width, frame.height) / glance(frame)
+def detect_near(frame: Frame, box: np.ndarray, *, providers: tuple[str, ...] = ("cpu",)) -> list[Detection]:
+    """What both networks call faces in the surroundings of a box [4], in frame pixels: half the cost of the whole frame."""
+    picture, crop_to_frame = surroundings(frame, box)
+    sure = [one for one in yunet(picture, providers) if one.score >= SURE]
+    return placed(centerface(picture, providers) + sure, crop_to_frame)
 
 
 def let_go(providers: tuple[str, ...] = ("cpu",)) -> None:
     """Give back the memory that looks at whole frames keep, which is more than all other networks'."""
-    session("centerface", providers).run(None, {"image": np.zeros((1, 3, 32, 32), np.float32)}, giving_back())
+    session("yunet", providers).run(None, {"image": np.zeros((1, 3, 32, 32), np.float32)}, giving_back())
 
 
-def detect_near(frame: Frame, box: np.ndarray, *, providers: tuple[str, ...] = ("cpu",)) -> list[Detection]:
-    """Faces in the surroundings of a box [4], best first, in frame pixels: a tenth of the cost of the whole frame."""
-    size, turn = (frame.width, frame.height), frame.rotation_deg
-    upright = turn_upright(box.reshape(2, 2), size, turn)
-    middle, half = upright.mean(0), AROUND / 2 * np.ptp(upright, axis=0).max()
-    corners = middle + half * np.array([[-1, -1], [1, -1], [-1, 1]])
-    turned = size[::-1] if turn % 180 else size
-    start, right, down = turn_upright(corners, turned, (360 - turn) % 360)
-    crop_to_frame = np.stack([(right - start) / NEAR_PX, (down - start) / NEAR_PX, start], axis=1)
-    picture = sample(frame, crop_to_frame, NEAR_PX).round().clip(0, 255).astype(np.uint8)
+def yunet(picture: np.ndarray, providers: tuple[str, ...] = ("cpu",)) -> list[Detection]:
+    """What may be faces in an upright picture uint8 [h, w, 3] RGB, best first, in its pixels."""
     found = []
-    for inside, points, score in detect_rgb(picture, providers=providers):
-        ends = apply(crop_to_frame, inside.reshape(2, 2))
-        found.append(Detection(np.concatenate([ends.min(0), ends.max(0)]), apply(crop_to_frame, points), score))
-    return found
+    for side, level in zip((8, 16, 32), session("yunet", providers).run(None, {"image": padded(picture)}), strict=True):
+        # Channels: two logits, centre and logarithm of the size, five points; the score is the logits' geometric mean.
+        score = 1 / np.sqrt((1 + np.exp(-level[0, 0])) * (1 + np.exp(-level[0, 1])))
+        rows, columns = np.nonzero(score >= MAYBE)
+        cells = np.stack([columns, rows], axis=1)
+        given = level[0][:, rows, columns].T.astype(np.float64)
+        middle, half = (cells + given[:, 2:4]) * side, np.exp(given[:, 4:6]) * side / 2
+        points = (cells[:, None] + given[:, 6:].reshape(-1, 5, 2)) * side
+        boxes = np.hstack([middle - half, middle + half])
+        found += [Detection(*one) for one in zip(boxes, points, score[rows, columns].tolist(), strict=True)]
+    return apart(found)
 
 
-def detect_rgb(
-    picture: np.ndarray, *, providers: tuple[str, ...] = ("cpu",), score: float = SCORE
-) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Faces of an upright picture uint8 [h, w, 3] RGB: box [4], points [5, 2], score; best first."""
+def centerface(picture: np.ndarray, providers: tuple[str, ...] = ("cpu",)) -> list[Detection]:
+    """Faces in an upright picture uint8 [h, w, 3] RGB, best first, in its pixels."""
+    heat, size, offset, points = session("centerface", providers).run(None, {"image": padded(picture)})
+    rows, columns = np.nonzero(heat[0, 0] > SCORE)
+    scores = heat[0, 0, rows, columns].tolist()
+    # Channels are (y, x) pairs on a grid of 4 px; sizes are logarithms; points are in sizes, from the box's corner.
+    size = np.exp(size[0][::-1, rows, columns].T.astype(np.float64)) * 4
+    corner = (np.stack([columns, rows], axis=1) + offset[0][::-1, rows, columns].T + 0.5) * 4 - size / 2
+    marks = corner[:, None] + points[0][:, rows, columns].T.reshape(-1, 5, 2)[..., ::-1] * size[:, None]
+    boxes = np.hstack([corner, corner + size])
+    return apart([Detection(*one) for one in zip(boxes, marks, scores, strict=True)])
+
+
+def padded(picture: np.ndarray) -> np.ndarray:
+    """A picture as networks want it, whose sides are multiples of 32: float32 [1, 3, h, w]."""
     height, width = picture.shape[:2]
-    padded = cv2.copyMakeBorder(picture, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
-    image = padded.transpose(2, 0, 1)[None].astype(np.float32)
-    network = session("centerface", providers)
-    heat, size, offset, points = network.run(None, {"image": image})
-    rows, columns = np.nonzero(heat[0, 0] > score)
-    scores = heat[0, 0, rows, columns]
-    # Channels are (y, x) pairs on a grid of 4 px; sizes are logarithms.
-    h, w = np.exp(size[0][:, rows, columns]) * 4
-    centre_y = (rows + offset[0, 0, rows, columns] + 0.5) * 4
-    centre_x = (columns + offset[0, 1, rows, columns] + 0.5) * 4
-    boxes = np.stack([centre_x - w / 2, centre_y - h / 2, w, h], axis=1)
-    kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), score, OVERLAP)
-    found = []
-    for i in np.asarray(kept, int).ravel():
-        x, y = boxes[i, :2]
-        yx = points[0, :, rows[i], columns[i]].reshape(5, 2)
-        marks = np.stack([yx[:, 1] * w[i] + x, yx[:, 0] * h[i] + y], axis=1)
-        found.append((np.array([x, y, x + w[i], y + h[i]]), marks, float(scores[i])))
-    return found
+    put = np.zeros((1, 3, height + -height % 32, width + -width % 32), np.float32)
+    for channel, plane in zip(put[0], cv2.split(picture), strict=True):
+        channel[:height, :width] = plane
+    return put
+
+
+def apart(found: list[Detection]) -> list[Detection]:
+    """One of each face, best first."""
+    boxes = [[*one.box[:2], *(one.box[2:] - one.box[:2])] for one in found]
+    kept = cv2.dnn.NMSBoxes(boxes, [one.score for one in found], 0.0, OVERLAP)
+    return [found[i] for i in kept]
+
+
+def placed(found: list[Detection], affine: np.ndarray) -> list[Detection]:
+    """The same under an affine [2, 3]."""
+    ends = [apply(affine, one.box.reshape(2, 2)) for one in found]
+    boxes = [np.concatenate([two.min(0), two.max(0)]) for two in ends]
+    return [Detection(box, apply(affine, one.points), one.score) for box, one in zip(boxes, found, strict=True)]
+
+
+def surroundings(frame: Frame, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a box [4] in frame pixels: the upright picture uint8 [s, s, 3] RGB, and the affine [2, 3] that puts it into the frame.
+
+    It is black outside of the frame, as networks have learned it; its edge repeated hides faces that are half outside.
+    """
+    size = (frame.width, frame.height)
+    upright = turn_upright(box.reshape(2, 2), size, frame.rotation_deg)
+    middle, half = upright.mean(0), AROUND / 2 * np.ptp(upright, axis=0).max()
+    crop_to_frame = to_frame(frame, middle + half * np.array([[-1, -1], [1, -1], [-1, 1]]), (NEAR_PX, NEAR_PX))
+    picture = sample(frame, crop_to_frame, NEAR_PX).round().clip(0, 255).astype(np.uint8)
+    ends = np.array([[0, 0], size[:: -1 if frame.rotation_deg % 180 else 1]])
+    (left, top), (right, bottom) = ((ends - middle + half) * NEAR_PX / (2 * half)).round().clip(0, NEAR_PX).astype(int)
+    inside = np.zeros((NEAR_PX, NEAR_PX, 1), np.uint8)
+    inside[top:bottom, left:right] = 1
+    return picture * inside, crop_to_frame
+
+
+def to_frame(frame: Frame, corners: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Affine [2, 3] from pixels of a picture of `size` (h, w) to frame pixels.
+
+    The corners [3, 2] are its upper left, upper right and lower left one in the upright frame.
+    """
+    turned = (frame.height, frame.width) if frame.rotation_deg % 180 else (frame.width, frame.height)
+    start, right, down = turn_upright(corners, turned, (360 - frame.rotation_deg) % 360)
+    return np.stack([(right - start) / size[1], (down - start) / size[0], start], axis=1)

@@ -25,15 +25,13 @@ def name_of(kind: str, frame: Frame, *given: np.ndarray) -> str:
 
 
 def detections(kind: str, detect: Callable[..., list[Detection]], journal: Journal) -> Callable[..., list[Detection]]:
-    def remembered(frame: Frame, box: np.ndarray | None = None, *, longest: int | None = None) -> list[Detection]:
+    def remembered(frame: Frame, *box: np.ndarray) -> list[Detection]:
         def answer() -> Arrays:
-            told = {} if longest is None else {"longest": longest}
-            found = detect(frame, *([] if box is None else [box]), **told)
+            found = detect(frame, *box)
             rows = [np.concatenate([one.box, one.points.ravel(), [one.score]]) for one in found]
             return {"rows": np.array(rows, np.float64).reshape(-1, 15)}
 
-        name = name_of(f"{kind}{longest or ''}", frame, *([] if box is None else [box]))
-        rows = journal.remember(name, answer)["rows"]
+        rows = journal.remember(name_of(kind, frame, *box), answer)["rows"]
         return [Detection(row[:4], row[4:14].reshape(5, 2), float(row[14])) for row in rows]
 
     return remembered

@@ -46,8 +46,12 @@ def thumbnail(frame: Frame, longest: int) -> np.ndarray:
     """The frame upright and at most `longest` px long: uint8 [h, w, 3] RGB."""
     scale = min(1.0, longest / max(frame.width, frame.height))
     size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
-    rgb = to_rgb(frame, [cv2.resize(p, size, interpolation=cv2.INTER_LINEAR) for p in frame.planes])
-    return np.ascontiguousarray(np.rot90(rgb.clip(0, 255).astype(np.uint8), frame.rotation_deg // 90))
+    planes = [cv2.resize(p, size, interpolation=cv2.INTER_LINEAR) for p in frame.planes]
+    if frame.colour.bits == 8 and len(planes) == 3 and not frame.colour.pq:  # whole numbers take a third of the time
+        rgb = cv2.transform(cv2.merge(planes), np.column_stack(frame.colour.to_rgb()))
+    else:
+        rgb = to_rgb(frame, planes).round().clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.rot90(rgb, frame.rotation_deg // 90))
 
 
 def bgr(frame: Frame) -> np.ndarray:

@@ -35,6 +35,8 @@ FADE = 4
 """Frames in which a filling appears when a mask is put on, and goes when it is taken off."""
 SURE = 0.1
 """Part of the crop that is believed to be a mask without any other sign; half of it, by half."""
+KNOWN = 0.5
+"""Least score of a face whose place is known."""
 LEAST = 0.01
 """Least part of the crop that a mask covers."""
 DARK, UNTOLD = 20, (ON + OFF) / 2
@@ -54,17 +56,20 @@ def unet(providers: tuple[str, ...] = ("cpu",)) -> Segment:
 
     def segment(frame: Frame, face: Face) -> Mask:
         crop = sample(frame, face.crop(SIZE), SIZE).clip(0, 255)
-        alpha, belief = verdict(crop, providers)
+        alpha, belief = verdict(crop, providers, known=face.score >= KNOWN)
         return Mask(alpha, min(belief, UNTOLD if _dark(crop) else 1.0), False)
 
     return segment
 
 
-def verdict(crop: np.ndarray, providers: tuple[str, ...] = ("cpu",)) -> tuple[np.ndarray, float]:
-    """What the segmenter says of a crop float32 [SIZE, SIZE, 3] in 0..255: the mask [SIZE, SIZE], and the belief in one."""
+def verdict(crop: np.ndarray, providers: tuple[str, ...] = ("cpu",), *, known: bool = True) -> tuple[np.ndarray, float]:
+    """What the segmenter says of a crop float32 [SIZE, SIZE, 3] in 0..255: the mask [SIZE, SIZE], and the belief in one.
+
+    What is drawn as a mask is believed, too, for on odd faces the pixels know better than the whole, but not where it is
+    hardly `known` where the face is.
+    """
     mask, belief = session("segmenter", providers).run(None, {"image": crop.transpose(2, 0, 1)[None]})
-    # What is drawn as a mask is believed, too: on odd faces the pixels know better than the whole.
-    return mask[0, 0], max(float(belief[0]), float((mask > 0.5).mean()) / SURE)
+    return mask[0, 0], max(float(belief[0]), float((mask > 0.5).mean()) / SURE * known)
 
 
 def sentry(providers: tuple[str, ...] = ("cpu",)) -> Segment:

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from unmask_video import detect
 from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame
 from unmask_video.segment import LITTLE
 
-BEFORE, AFTER, SMALL_AFTER = 1, 3, 5
+BEFORE, AFTER = 1, 3
 """Looks before and after a sign between which somebody may be masked. The last one before it showed none; two looks may miss one
-whom they should see; and as long as it may be from one look in full to the next, somebody small may go unseen."""
+whom they should see."""
 
 
 @dataclass
@@ -25,8 +24,6 @@ class Signs:
     """The greatest belief in one, 0..1."""
     seconds: list[float] = field(default_factory=list)
     """When there was a sign of one; in order once the search is over."""
-    small: list[float] = field(default_factory=list)
-    """When of somebody whom only looks in full see."""
     frames: int = 0
     """That were searched; 0: in none, or a mask may have gone by where data is damaged."""
     gap: float = 1.0
@@ -34,18 +31,17 @@ class Signs:
     looked: float = -inf
     """All looks up to this second are done."""
 
-    def see(self, frame: Frame, belief: float, *, small: bool = False) -> None:
+    def see(self, frame: Frame, belief: float) -> None:
         self.clearest = max(self.clearest, belief)
         if belief >= LITTLE:
             self.seconds.append(frame.time_seconds)
-            self.small += [frame.time_seconds] if small else []
 
     def noted(self, segment: Callable[[Frame, Face], Mask]) -> Callable[[Frame, Face], Mask]:
         """The same, seen by this."""
 
         def seen(frame: Frame, face: Face) -> Mask:
             mask = segment(frame, face)
-            self.see(frame, mask.belief, small=face.box[3] - face.box[1] < detect.small(frame))
+            self.see(frame, mask.belief)
             return mask
 
         return seen
@@ -58,7 +54,6 @@ class Signs:
         """So many were searched."""
         self.frames = frames
         self.seconds.sort()  # several threads look
-        self.small.sort()
 
     def none(self) -> bool:
         """True if nobody is masked in all of the film, for sure."""
@@ -67,9 +62,8 @@ class Signs:
     def none_near(self, frame: Frame) -> bool:
         """True if nobody is masked in a frame and around it, for sure."""
         return self.frames > 0 and not any(
-            -after <= (second - frame.time_seconds) / self.gap <= BEFORE
-            for seconds, after in ((self.seconds, AFTER), (self.small, SMALL_AFTER))
-            for second in _beside(seconds, frame.time_seconds)
+            -AFTER <= (second - frame.time_seconds) / self.gap <= BEFORE
+            for second in _beside(self.seconds, frame.time_seconds)
         )
 
     def none_so_far(self, frame: Frame) -> bool:

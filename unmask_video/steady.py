@@ -16,8 +16,8 @@ STRAY = 4
 """Standard deviations of noise beyond which a frame may be an outlier."""
 CLEARLY = 4
 """How much nearer, as a square, a frame must lie to what was foreseen without the one before it."""
-GAP = 10
-"""Frames without landmarks that are bridged within a track."""
+GAP, HIDDEN = 10, 3
+"""Frames without landmarks after which a track goes on as it was, and those that are bridged: in more, a hand hides the face."""
 WINDOW = 10
 """Frames of look-ahead."""
 FORESEEN = 2
@@ -38,10 +38,10 @@ class LandmarkFilter:
 
     STEP = np.array([[1.0, 1.0], [0.0, 1.0]])
 
-    def __init__(self, start: int, points: np.ndarray) -> None:
+    def __init__(self, start: int, points: np.ndarray, score: float = 1.0) -> None:
         self.start = start
-        self.last = start
-        """Index of the last frame that was measured."""
+        self.measured = {start: score}
+        """Scores of the frames that were measured, by their indices, the first of which is `start`."""
         size = float(np.ptp(points[:, 1]))
         self.noise = (0.004 * size) ** 2
         self.drive = (0.004 * size) ** 2 * np.array([[0.25, 0.5], [0.5, 1.0]])
@@ -52,6 +52,11 @@ class LandmarkFilter:
         self.unmoved = (state, spread)
         """What was foreseen of the last measured frame before it was seen."""
 
+    @property
+    def last(self) -> int:
+        """Index of the last frame that was measured."""
+        return max(self.measured)
+
     def add(self, face: Face | None) -> None:
         """The next frame's face, or None where it is missing; an unsure one counts less."""
         if face is not None and self.last_strayed(face.landmarks):
@@ -60,7 +65,7 @@ class LandmarkFilter:
         self.foreseen.append((state, spread))
         if face is not None:
             self.unmoved = (state, spread)
-            self.last = self.start + len(self.filtered)
+            self.measured[self.start + len(self.filtered)] = face.score
             noise = self.noise * (1 if face.score >= SURE else 4)
             surprise = face.landmarks.ravel() - state[0]
             # A head that starts or stops moves all points alike, which noise does not: let go at once.
@@ -111,11 +116,17 @@ class LandmarkFilter:
         return state[0].reshape(-1, 3)
 
     def forget(self, index: int) -> None:
-        """Drop what lies before frame `index`, but for the last measured one."""
-        drop = min(index, self.last) - self.start
+        """Drop what lies before the last measured frame up to `index`."""
+        drop = max(k for k in self.measured if k <= index) - self.start
         if drop > 0:
             self.start += drop
             del self.filtered[:drop], self.foreseen[:drop]
+            self.measured = {k: score for k, score in self.measured.items() if k >= self.start}
+
+    def hidden(self, index: int) -> bool:
+        """Whether so many frames in a row, and it, were not measured that something hides the face."""
+        before, after = (k for k in self.measured if k <= index), (k for k in self.measured if k >= index)
+        return min(after, default=index) - max(before, default=index) > HIDDEN + 1
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
@@ -138,7 +149,7 @@ def steady(found: Iterable[Found], *, look_ahead: bool = True) -> Iterator[Found
         seen = {f.track_id: f for f in faces}
         for track_id, face in seen.items():
             if track_id not in filters:
-                filters[track_id] = LandmarkFilter(count, face.landmarks)
+                filters[track_id] = LandmarkFilter(count, face.landmarks, face.score)
         for track_id, one in filters.items():
             if one.start + len(one.filtered) == count and count - one.last <= GAP + 1:
                 one.add(seen.get(track_id))
@@ -156,7 +167,8 @@ def _emit(held: deque[tuple[int, Frame]], filters: dict[int, LandmarkFilter], fo
         del filters[track_id]
     faces = []
     for track_id, one in filters.items():
-        if one.start <= index <= one.last + foreseen:
-            faces.append(Face(track_id, one.smooth(index), 1.0))
+        if one.start <= index <= one.last + foreseen and not one.hidden(index):
+            points = one.smooth(index)
             one.forget(index)
+            faces.append(Face(track_id, points, one.measured[one.start]))
     return frame, faces

@@ -28,8 +28,7 @@ BATCHED = 16
 class Tools:
     """The networks, ready to be called."""
 
-    detect: Callable[..., list[Detection]]
-    """Of a frame, shrunk to `longest` pixels if that is said."""
+    detect: Callable[[Frame], list[Detection]]
     detect_near: Callable[[Frame, np.ndarray], list[Detection]]
     measure: landmarks.Measure
     segment: Callable[[Frame, Face], Mask]
@@ -51,8 +50,8 @@ class Tools:
     """Gives back what looks for faces keep, when many of them are done."""
     every: Callable[[], int] = lambda: track.EVERY
     """Frames from one look for faces to the next, at present."""
-    glanced: dict[int, tuple[bool, list[Detection]]] = field(default_factory=dict)
-    """What was seen in the search, and whether in full, by pts, for the frames that are looked at again."""
+    glanced: dict[int, list[Detection]] = field(default_factory=dict)
+    """What was seen in the search, by pts, for the frames that are looked at again."""
     crowds: list[str] = field(default_factory=list)
     """A warning, if more faces were seen."""
 
@@ -90,23 +89,19 @@ class Tools:
         )
 
     def linker(self) -> track.Linker:
-        def look(frame: Frame, in_full: bool) -> list[Detection]:
-            fully, known = self.glanced.pop(frame.pts, (False, None))
-            if known is None or in_full > fully:
-                known = self.detect(frame, longest=detect.LONGEST if in_full else detect.glance(frame))
-            return self.best(known)
+        def look(frame: Frame) -> list[Detection]:
+            known = self.glanced.pop(frame.pts, None)
+            return self.best(self.detect(frame) if known is None else known)
 
         return track.Linker(
             look, self.detect_near, self.measure, landmarks.region_of_landmarks, landmarks.region_of_detection,
-            landmarks.landmarks_of_detection, small=detect.small, every=self.every,
+            landmarks.landmarks_of_detection, every=self.every,
         )  # fmt: skip
 
     def glance(self, frame: Frame) -> list[Detection]:
-        """Large faces, remembered; small ones hardly serve, but may be masked, so every `IN_FULL`th look sees them, too."""
-        fully = frame.index // track.EVERY % track.IN_FULL == 0
-        found = self.best(self.detect(frame, longest=detect.LONGEST if fully else detect.glance(frame)))
-        self.glanced[frame.pts] = fully, found
-        return found
+        """What is in a frame, remembered for when it is looked at again."""
+        self.glanced[frame.pts] = self.best(self.detect(frame))
+        return self.glanced[frame.pts]
 
     def best(self, found: list[Detection]) -> list[Detection]:
         """As many as may be in a frame."""

@@ -20,8 +20,6 @@ from unmask_video.picture import is_cut, small_grey
 
 EVERY = 12
 """Frames from one look for faces to the next: those whose number is a multiple of it, and the first of a shot."""
-IN_FULL = 5
-"""Looks from one that sees small faces, too, to the next; the first of a shot is one, too, the last one is not."""
 ALIVE = 0.5
 """Least score of landmarks that need nobody's word; below, the detector must see the face too."""
 SAME = 0.25
@@ -75,6 +73,8 @@ class Tracked:
     """Frames since the face was last detected."""
     rests: bool = False
     """Not measured in this frame."""
+    doubted: bool = False
+    """FaceMesh hardly believed in it, and the detector has not confirmed it since: it comes to itself on a forehead, too."""
 
     def unsure(self) -> bool:
         """FaceMesh lost it, or hardly believes in it."""
@@ -84,7 +84,7 @@ class Tracked:
         """Nothing will be missed in a frame's time: it is known to be slow."""
         speed, slow = np.abs(self.kalman.statePost[3:, 0]).max(), CALM * self.kalman.statePost[2, 0]
         known = np.sqrt(self.kalman.errorCovPost.diagonal()[3:].max()) < 2 * slow  # not in its first frames
-        return not self.lost and self.face.score >= CERTAIN and known and speed < slow
+        return not (self.lost or self.doubted) and self.face.score >= CERTAIN and known and speed < slow
 
     def box(self) -> np.ndarray:
         """float64 [4]: a square where the filter expects the face."""
@@ -112,6 +112,7 @@ class Tracked:
         self.face = face
         if score >= ALIVE:
             self.lost = 0
+        self.doubted |= score < ALIVE
         return True
 
 
@@ -119,8 +120,7 @@ class Tracked:
 class Linker:
     """The state of `follow`: live tracks, and the frames since the last detection."""
 
-    detect: Callable[[Frame, bool], list[Detection]]
-    """Of a frame, in full or at a glance, which is cheaper and misses small faces."""
+    detect: Callable[[Frame], list[Detection]]
     near: Callable[[Frame, np.ndarray], list[Detection]]
     """In the surroundings of a box [4]."""
     measure: Measure
@@ -128,8 +128,6 @@ class Linker:
     region_of_detection: Callable[[Detection], np.ndarray]
     guess: Callable[[Detection], np.ndarray]
     """Landmarks from the detector's five points, where FaceMesh fails."""
-    small: Callable[[Frame], float]
-    """Side of the least face that a glance at a frame sees."""
     tracks: list[Tracked] = field(default_factory=list)
     waiting: list[Found] = field(default_factory=list)
     next_id: int = 0
@@ -137,11 +135,6 @@ class Linker:
     """In this shot."""
     every: Callable[[], int] = lambda: EVERY
     """Frames from one look to the next, at present."""
-
-    def found(self, frame: Frame, *, fully: bool) -> list[Detection]:
-        """Faces in a frame, in full also where there is need."""
-        small = any(t.face.box[3] - t.face.box[1] < self.small(frame) for t in self.tracks)
-        return self.detect(frame, fully or small or any(t.unsure() for t in self.tracks))
 
     def move(self, frame: Frame, *, looks: bool) -> list[Face]:
         """Measure the live tracks in a new frame; calm ones rest every second time, unless one `looks` at the frame."""
@@ -159,12 +152,11 @@ class Linker:
         return [t.face for t, (points, score) in zip(tracks, found, strict=True) if t.take(points, score)]
 
     def check(self, frame: Frame, faces: list[Face], *, may_look: bool) -> bool:
-        """Ask the detector about each unsure track, and correct `faces`; False if one is missing and may be looked for."""
-        unsure = [track for track in self.tracks if track.unsure()]
-        found = [self.seen_near(frame, track) for track in unsure]
-        if may_look and not all(found):
+        """Ask the detector about each doubted track, and correct `faces`; False if one is missing and may be looked for."""
+        asked = [(track, self.seen_near(frame, track)) for track in self.tracks if track.unsure() or track.doubted]
+        if may_look and any(track.unsure() and not detection for track, detection in asked):
             return False
-        for track, detection in zip(unsure, found, strict=True):
+        for track, detection in asked:
             if detection:
                 self.confirm(frame, track, detection, faces)
         self.miss(faces)
@@ -183,9 +175,9 @@ class Linker:
         pairs = match([track.kalman.statePost[:3, 0]], [d.box for d in found])
         return found[pairs[0][1]] if pairs else None
 
-    def look(self, frame: Frame, faces: list[Face], *, fully: bool) -> None:
+    def look(self, frame: Frame, faces: list[Face]) -> None:
         """Detect: confirm tracks, end unseen ones, start new ones and follow them back. Corrects `faces`."""
-        found = self.found(frame, fully=fully)
+        found = self.detect(frame)
         self.looks += 1
         pairs = match([t.kalman.statePost[:3, 0] for t in self.tracks], [d.box for d in found])
         matched = {i: found[j] for i, j in pairs}
@@ -200,10 +192,11 @@ class Linker:
     def confirm(self, frame: Frame, track: Tracked, detection: Detection, faces: list[Face]) -> None:
         """A track is where a face was detected: measure it anew from there if it was lost or disagrees."""
         track.unseen = 0
-        if track.lost or (track.face.score < ALIVE and not agree(track.face.landmarks, detection)):
+        if track.lost or ((track.doubted or track.unsure()) and not agree(track.face.landmarks, detection)):
             track.face, track.lost = Face(track.id, *self.settle(frame, detection)), 0
             track.kalman = box_filter(track.face.box)
             faces[:] = [f for f in faces if f.track_id != track.id] + [track.face]
+        track.doubted = track.face.score < ALIVE
 
     def start(self, frame: Frame, detection: Detection, faces: list[Face]) -> None:
         """A new track, unless another sits there or neither network is sure of a face."""
@@ -234,7 +227,7 @@ class Linker:
             frame, faces = self.waiting[-1]
             faces += self.measured(frame, [t for t in self.tracks if t.rests])
             if since:
-                self.look(frame, faces, fully=False)
+                self.look(frame, faces)
         waiting, self.tracks, self.waiting, self.looks = self.waiting, [], [], 0
         return waiting
 
@@ -292,7 +285,7 @@ def follow(
         linker.waiting.append((frame, faces))
         since += 1
         if looks or not linker.check(frame, faces, may_look=since >= AGAIN or len(linker.tracks) > 1):
-            linker.look(frame, faces, fully=linker.looks == 0 or frame.index // linker.every() % IN_FULL == 0)
+            linker.look(frame, faces)
             since = 0
         # The newest frames stay: the next face found late may be followed back through them.
         while len(linker.waiting) > hold:
