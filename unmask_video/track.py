@@ -200,7 +200,11 @@ class Linker:
 
     def start(self, frame: Frame, detection: Detection, faces: list[Face]) -> None:
         """A new track, unless another sits there or neither network is sure of a face."""
-        landmarks, score = self.settle(frame, detection)
+        tries = [self.settle(frame, detection)]
+        if tries[0][1] < ALIVE:  # a box that is a little different may help FaceMesh
+            same = [d for d in self.near(frame, detection.box) if iou(d.box[None], detection.box[None])[0, 0] > SAME]
+            tries += [self.settle(frame, d) for d in same]
+        landmarks, score = max(tries, key=lambda found: found[1])
         face = Face(self.next_id, landmarks, score)
         others = [f.box for f in faces]
         if max(score, detection.score) < ALIVE or (others and iou(face.box[None], np.array(others)).max() > 0.5):
