@@ -21,8 +21,8 @@ from unmask_video.models import load_bytes
 
 
 def _conv(
-    x: Tensor, weight: Tensor, bias: Tensor, *, kernel_shape: Sequence[int], strides: Sequence[int],
-    dilations: Sequence[int], group: int, pads: Sequence[int] = (0, 0, 0, 0),
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, kernel_shape: Sequence[int], strides: Sequence[int] = (1, 1),
+    dilations: Sequence[int] = (1, 1), group: int = 1, pads: Sequence[int] = (0, 0, 0, 0),
 ) -> Tensor:  # fmt: skip
     top, left, bottom, right = pads
     assert list(kernel_shape) == list(weight.shape[2:])
