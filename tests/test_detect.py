@@ -103,7 +103,8 @@ def test_what_yunet_doubts_centerface_judges(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_picture_without_faces_has_none() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (360, 640, 3), np.uint8)
-    assert detect.detect(photo(noise)) == [] == detect.detect(photo(np.zeros((48, 64, 3), np.uint8)))
+    for picture in (noise, *(np.zeros((*size, 3), np.uint8) for size in ((48, 64), (1, 1), (2, 1200), (1200, 2)))):
+        assert detect.detect(photo(picture)) == []
 
 
 def test_faces_that_overlap_are_one_and_the_best_stays() -> None:

@@ -32,11 +32,11 @@ def detect(frame: Frame, *, providers: tuple[str, ...] = ("cpu",)) -> list[Detec
     picture = thumbnail(frame, LONGEST)
     seen = yunet(picture, providers)
     if (shrunk := SHORT / max(picture.shape)) < 1:
-        small = cv2.resize(picture, None, fx=shrunk, fy=shrunk, interpolation=cv2.INTER_AREA)
+        sides = [max(1, round(side * shrunk)) for side in picture.shape[1::-1]]
+        small = cv2.resize(picture, sides, interpolation=cv2.INTER_AREA)
         seen = apart(seen + placed(yunet(small, providers), np.eye(2, 3) / shrunk))
-    turned = frame.rotation_deg % 180 > 0
-    corners = np.array([[0, 0], [frame.height if turned else frame.width, 0], [0, frame.width if turned else frame.height]])
-    found = []
+    width, height = upright_size(frame)
+    corners, found = np.array([[0, 0], [width, 0], [0, height]]), []
     for one in placed(seen, to_frame(frame, corners, picture.shape)):
         found += [one] if one.score >= SURE else judged(frame, one, providers)
     return apart(found)
@@ -118,16 +118,20 @@ def surroundings(frame: Frame, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
     It is black outside of the frame, as networks have learned it; its edge repeated hides faces that are half outside.
     """
-    size = (frame.width, frame.height)
-    upright = turn_upright(box.reshape(2, 2), size, frame.rotation_deg)
+    upright = turn_upright(box.reshape(2, 2), (frame.width, frame.height), frame.rotation_deg)
     middle, half = upright.mean(0), AROUND / 2 * np.ptp(upright, axis=0).max()
     crop_to_frame = to_frame(frame, middle + half * np.array([[-1, -1], [1, -1], [-1, 1]]), (NEAR_PX, NEAR_PX))
     picture = sample(frame, crop_to_frame, NEAR_PX).round().clip(0, 255).astype(np.uint8)
-    ends = np.array([[0, 0], size[:: -1 if frame.rotation_deg % 180 else 1]])
+    ends = np.array([[0, 0], upright_size(frame)])
     (left, top), (right, bottom) = ((ends - middle + half) * NEAR_PX / (2 * half)).round().clip(0, NEAR_PX).astype(int)
     inside = np.zeros((NEAR_PX, NEAR_PX, 1), np.uint8)
     inside[top:bottom, left:right] = 1
     return picture * inside, crop_to_frame
+
+
+def upright_size(frame: Frame) -> tuple[int, int]:
+    """Width and height."""
+    return (frame.height, frame.width) if frame.rotation_deg % 180 else (frame.width, frame.height)
 
 
 def to_frame(frame: Frame, corners: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
@@ -135,6 +139,5 @@ def to_frame(frame: Frame, corners: np.ndarray, size: tuple[int, ...]) -> np.nda
 
     The corners [3, 2] are its upper left, upper right and lower left one in the upright frame.
     """
-    turned = (frame.height, frame.width) if frame.rotation_deg % 180 else (frame.width, frame.height)
-    start, right, down = turn_upright(corners, turned, (360 - frame.rotation_deg) % 360)
+    start, right, down = turn_upright(corners, upright_size(frame), (360 - frame.rotation_deg) % 360)
     return np.stack([(right - start) / size[1], (down - start) / size[0], start], axis=1)

@@ -136,7 +136,7 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
 
 
 def steady(found: Iterable[Found], *, look_ahead: bool = True) -> Iterator[Found]:
-    """The same frames with smoothed landmarks; gaps of up to `GAP` frames within a track are bridged.
+    """The same frames with smoothed landmarks; gaps of up to `HIDDEN` frames within a track are bridged.
 
     Without `look_ahead` nothing waits: landmarks are filtered by what was before, and foreseen for `FORESEEN` frames.
     """

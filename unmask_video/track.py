@@ -202,8 +202,8 @@ class Linker:
         """A new track, unless another sits there or neither network is sure of a face."""
         tries = [self.settle(frame, detection)]
         if tries[0][1] < ALIVE:  # a box that is a little different may help FaceMesh
-            same = [d for d in self.near(frame, detection.box) if iou(d.box[None], detection.box[None])[0, 0] > SAME]
-            tries += [self.settle(frame, d) for d in same]
+            near = self.near(frame, detection.box)
+            tries += [self.settle(frame, d) for d in near if iou(d.box[None], detection.box[None])[0, 0] > SAME]
         landmarks, score = max(tries, key=lambda found: found[1])
         face = Face(self.next_id, landmarks, score)
         others = [f.box for f in faces]
