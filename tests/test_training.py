@@ -32,12 +32,12 @@ def test_steps_of_every_recipe_lower_its_loss(name: str, tmp_path: Path) -> None
     run.step = WARM_UP  # before, the rate is too low to see anything
     batch, learn = batch_of(samples_of(run.recipe), range(2), CPU), run.recipe.task.terms(run.plain)
     before, sums = [p.clone() for p in run.mean.parameters()], []
-    for _ in range(16):
+    for _ in range(24):
         terms = run.advance(batch, learn)
         # What an adversary says is no measure: it learns, too.
         sums.append(sum(w * terms[k] for k, w in run.recipe.weights.items() if k != "adversarial"))
     # An adversary makes single steps leap.
-    assert median(sums[-4:]) < 0.95 * sums[0] and run.step == WARM_UP + 16
+    assert median(sums[-4:]) < 0.95 * sums[0] and run.step == WARM_UP + 24
     for key, value in run.painter.plain.named_parameters():
         assert value.grad is not None and torch.isfinite(value.grad).all() and value.grad.any(), f"{key} learns nothing"
     assert any((a != b).any() for a, b in zip(before, run.mean.parameters(), strict=True)), "the average follows"
