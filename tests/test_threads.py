@@ -95,7 +95,7 @@ def test_work_within_work_is_counted_once() -> None:
 
 
 def routed(path: Path, photos: list[str], count: int = 10_000) -> list[Frame]:
-    made = replace(tools(), workers=4, glanced={})  # else what another test has seen would count in the first run alone
+    made = replace(tools(), workers=4, seen={})  # else what another test has seen would count in the first run alone
     with decode.open_video(path) as video:
         given = made.photos(photos)
         tally = Tally(path, path, made.cast(given, [], Options(unmatched="fill")))

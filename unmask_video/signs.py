@@ -61,17 +61,11 @@ class Signs:
 
     def none_near(self, frame: Frame) -> bool:
         """True if nobody is masked in a frame and around it, for sure."""
-        return self.frames > 0 and not any(
-            -AFTER <= (second - frame.time_seconds) / self.gap <= BEFORE
-            for second in _beside(self.seconds, frame.time_seconds)
-        )
+        now = frame.time_seconds
+        after = bisect_left(self.seconds, now)
+        near = self.seconds[max(after - 1, 0) : after + 1]
+        return self.frames > 0 and not any(-AFTER <= (second - now) / self.gap <= BEFORE for second in near)
 
     def none_so_far(self, frame: Frame) -> bool:
         """The same while looks go on, of a frame before which there was no sign."""
         return not self.seconds and self.looked > frame.time_seconds + BEFORE * self.gap
-
-
-def _beside(seconds: list[float], now: float) -> list[float]:
-    """The last one before, and the first one after."""
-    after = bisect_left(seconds, now)
-    return seconds[max(after - 1, 0) : after + 1]

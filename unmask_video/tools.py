@@ -50,7 +50,7 @@ class Tools:
     """Gives back what looks for faces keep, when many of them are done."""
     every: Callable[[], int] = lambda: track.EVERY
     """Frames from one look for faces to the next, at present."""
-    glanced: dict[int, list[Detection]] = field(default_factory=dict)
+    seen: dict[int, list[Detection]] = field(default_factory=dict)
     """What was seen in the search, by pts, for the frames that are looked at again."""
     crowds: list[str] = field(default_factory=list)
     """A warning, if more faces were seen."""
@@ -90,7 +90,7 @@ class Tools:
 
     def linker(self) -> track.Linker:
         def look(frame: Frame) -> list[Detection]:
-            known = self.glanced.pop(frame.pts, None)
+            known = self.seen.pop(frame.pts, None)
             return self.best(self.detect(frame) if known is None else known)
 
         return track.Linker(
@@ -98,10 +98,10 @@ class Tools:
             landmarks.landmarks_of_detection, every=self.every,
         )  # fmt: skip
 
-    def glance(self, frame: Frame) -> list[Detection]:
+    def see(self, frame: Frame) -> list[Detection]:
         """What is in a frame, remembered for when it is looked at again."""
-        self.glanced[frame.pts] = self.best(self.detect(frame))
-        return self.glanced[frame.pts]
+        self.seen[frame.pts] = self.best(self.detect(frame))
+        return self.seen[frame.pts]
 
     def best(self, found: list[Detection]) -> list[Detection]:
         """As many as may be in a frame."""

@@ -117,7 +117,7 @@ def mine(
     skim = Skim(track.EVERY, int(2 * pace.every / video.info.time_base), free)  # `due` may take one in a longer gap
     with decode.open_video(video.path, limits=video.limits) as same, closing(same.frames(skim=skim)) as frames:
         found = mining.mine(
-            searched(), pace=pace, settle=tools.settle, detect=tools.glance, identity=tools.identity,
+            searched(), pace=pace, settle=tools.settle, detect=tools.see, identity=tools.identity,
             segment=signs.noted(tools.is_masked), looked=signs.look, hurried=lambda: bool(opening and opening.full),
             workers=tools.workers, watch=watch,
         )  # fmt: skip
