@@ -56,15 +56,18 @@ def test_a_face_that_fills_the_picture_is_found() -> None:
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_a_near_look_sees_what_the_whole_one_does(degrees: int) -> None:
-    frame = turned(portrait(), degrees)
+@pytest.mark.parametrize("sure", [True, False])
+def test_a_near_look_sees_what_the_whole_one_does(degrees: int, sure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, asked = turned(portrait(), degrees), []
     (whole,) = detect.detect(frame)
-    near = detect.detect_near(frame, whole.box + [3, -2, 3, -2])
+    centerface, least = detect.centerface, detect.SURE if sure else 1.0
+    monkeypatch.setattr(detect, "centerface", lambda *given: asked.append(1) or centerface(*given))
+    monkeypatch.setattr(detect, "SURE", least)
+    (near,) = detect.detect_near(frame, whole.box + [3, -2, 3, -2])
     height = np.ptp(whole.box.reshape(2, 2), axis=0).max()
-    assert len(near) == 2, "both networks see it"
-    for one in near:
-        assert overlap(whole.box, one.box) > 0.8 and one.score > 0.6
-        assert np.abs(whole.points - one.points).max() < 0.06 * height
+    assert len(asked) == (not sure), "CenterFace looks where YuNet is in doubt"
+    assert overlap(whole.box, near.box) > 0.8 and near.score > 0.6
+    assert np.abs(whole.points - near.points).max() < 0.06 * height
     assert detect.detect_near(frame, np.array([-900.0, -900, -800, -800])) == []
 
 

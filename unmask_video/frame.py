@@ -105,8 +105,8 @@ class VideoInfo:
 
     @property
     def in_hand(self) -> int:
-        """Frames that may wait from one thread to the next: eight, but of very large ones two."""
-        return max(2, min(8, 16_000_000 // max(1, self.width * self.height)))
+        """Frames that may wait from one thread to the next: eight, but of very large ones one."""
+        return max(1, min(8, 16_000_000 // max(1, self.width * self.height)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -23,7 +23,7 @@ NEAR = (1.0, 3.0, 4.0, 3.0, 1.0)
 """Weights of the neighbouring frames' masks."""
 MASKED, STILL, BARE = 2, 5, 7
 """Every how manyth frame of a face is looked at: while there is a sign of a mask, the same where nothing moves, or none."""
-CHANGED, HASTY = 8.0, 20.0
+CHANGED, HASTY = 8.0, 30.0
 """Change of a face since the last look, in levels of 255, from which it is not still, and from which every frame is looked at."""
 GLANCE = 32
 """Pixels at which that is told: the face is aligned, so what changes is a hand, the mask, or a turn of the head."""
