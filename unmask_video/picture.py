@@ -94,7 +94,7 @@ def to_rgb(frame: Frame, planes: list[np.ndarray]) -> np.ndarray:
     if len(planes) == 1:
         grey = planes[0].astype(np.float32) * matrix[0, 0] + _grey_offset(frame)
         return np.repeat(frame.colour.shown(grey)[..., None], 3, axis=2)
-    yuv = cv2.merge([p.astype(np.float32) for p in planes])
+    yuv = cv2.merge(planes).astype(np.float32)
     return frame.colour.shown(cv2.transform(yuv, np.hstack([matrix, offset[:, None]])))
 
 

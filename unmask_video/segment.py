@@ -23,7 +23,7 @@ NEAR = (1.0, 3.0, 4.0, 3.0, 1.0)
 """Weights of the neighbouring frames' masks."""
 MASKED, STILL, BARE = 2, 5, 7
 """Every how manyth frame of a face is looked at: while there is a sign of a mask, the same where nothing moves, or none."""
-CHANGED, HASTY = 8.0, 30.0
+CHANGED, HASTY = 6.0, 30.0
 """Change of a face since the last look, in levels of 255, from which it is not still, and from which every frame is looked at."""
 GLANCE = 32
 """Pixels at which that is told: the face is aligned, so what changes is a hand, the mask, or a turn of the head."""
@@ -177,7 +177,7 @@ def _look(looks: list[Look], face: Face, one: Segment, again: Segment) -> None:
 
 
 def _glance(frame: Frame, face: Face) -> np.ndarray:
-    return cv2.blur(luma(frame, face.crop(GLANCE), GLANCE), (3, 3))
+    return cv2.blur(luma(frame, face.crop(GLANCE), GLANCE), (5, 5))
 
 
 def _patience(before: np.ndarray | None, now: np.ndarray) -> int:
