@@ -56,18 +56,21 @@ def test_a_face_that_fills_the_picture_is_found() -> None:
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-@pytest.mark.parametrize("sure", [True, False])
-def test_a_near_look_sees_what_the_whole_one_does(degrees: int, sure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    frame, asked = turned(portrait(), degrees), []
+@pytest.mark.parametrize(("name", "value", "seen"), [("SURE", 0.8, 1), ("SURE", 1.0, 1), ("in_profile", lambda _: True, 2)])
+def test_a_near_look_sees_what_the_whole_one_does(
+    degrees: int, name: str, value: object, seen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """YuNet alone if it is sure, CenterFace alone if it is not, both in profile."""
+    frame, asked, centerface = turned(portrait(), degrees), [], detect.centerface
     (whole,) = detect.detect(frame)
-    centerface, least = detect.centerface, detect.SURE if sure else 1.0
     monkeypatch.setattr(detect, "centerface", lambda *given: asked.append(1) or centerface(*given))
-    monkeypatch.setattr(detect, "SURE", least)
-    (near,) = detect.detect_near(frame, whole.box + [3, -2, 3, -2])
+    monkeypatch.setattr(detect, name, value)
+    near = detect.detect_near(frame, whole.box + [3, -2, 3, -2])
     height = np.ptp(whole.box.reshape(2, 2), axis=0).max()
-    assert len(asked) == (not sure), "CenterFace looks where YuNet is in doubt"
-    assert overlap(whole.box, near.box) > 0.8 and near.score > 0.6
-    assert np.abs(whole.points - near.points).max() < 0.06 * height
+    assert len(near) == seen and len(asked) == (value != 0.8)
+    for one in near:
+        assert overlap(whole.box, one.box) > 0.8 and one.score > 0.6
+        assert np.abs(whole.points - one.points).max() < 0.06 * height
     assert detect.detect_near(frame, np.array([-900.0, -900, -800, -800])) == []
 
 

@@ -56,7 +56,6 @@ def film(tmp_path: Path) -> Path:
 
 
 def test_a_mask_in_the_midst_is_filled_as_if_all_had_been_gone_through(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signs, "AFTER", 2.5)
     sparing = run(film, target="out.mkv", encoder="ffv1")
     monkeypatch.setattr(signs, "AFTER", 1e9)
     monkeypatch.setattr(signs, "BEFORE", 1e9)

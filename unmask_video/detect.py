@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from unmask_video.face import Detection
+from unmask_video.face import Detection, in_profile
 from unmask_video.frame import Frame
 from unmask_video.geometry import apply, iou, turn_upright
 from unmask_video.picture import sample, thumbnail
@@ -50,12 +50,15 @@ def judged(frame: Frame, doubtful: Detection, providers: tuple[str, ...]) -> lis
 
 
 def detect_near(frame: Frame, box: np.ndarray, *, providers: tuple[str, ...] = ("cpu",)) -> list[Detection]:
-    """Faces in the surroundings of a box [4], in frame pixels; CenterFace looks, too, where YuNet is not sure of one there."""
+    """Faces in the surroundings of a box [4], in frame pixels; CenterFace looks, too, unless YuNet is sure of one there.
+
+    And in profile, where each may be the one whose points are right.
+    """
     picture, crop_to_frame = surroundings(frame, box)
     sure = placed([one for one in yunet(picture, providers) if one.score >= SURE], crop_to_frame)
-    if any(iou(one.box[None], box[None])[0, 0] > OVERLAP for one in sure):
+    if any(iou(one.box[None], box[None])[0, 0] > OVERLAP and not in_profile(one) for one in sure):
         return sure
-    return sure + placed(centerface(picture, providers), crop_to_frame)
+    return placed(centerface(picture, providers), crop_to_frame) + sure
 
 
 def let_go(providers: tuple[str, ...] = ("cpu",)) -> None:

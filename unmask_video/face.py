@@ -55,10 +55,15 @@ class Detection:
     """0..1."""
 
 
+def in_profile(detection: Detection) -> bool:
+    """True if the eyes are too close to each other to tell much."""
+    return bool(np.linalg.norm(detection.points[0] - detection.points[1]) < PROFILE * (detection.box[3] - detection.box[1]))
+
+
 def agree(landmarks: np.ndarray, detection: Detection) -> bool:
     """True if FaceMesh's eyes are where the detector's are, and far enough apart to tell."""
     height = detection.box[3] - detection.box[1]
-    if np.linalg.norm(detection.points[0] - detection.points[1]) < PROFILE * height:
+    if in_profile(detection):
         return False
     eyes = np.stack([landmarks[list(ring), :2].mean(0) for ring in EYES])
     apart = np.linalg.norm(eyes - detection.points[:2], axis=1).max()

@@ -11,9 +11,9 @@ from unmask_video.face import Face, Mask
 from unmask_video.frame import Frame
 from unmask_video.segment import LITTLE
 
-BEFORE, AFTER = 1, 3
-"""Looks before and after a sign between which somebody may be masked. The last one before it showed none; two looks may miss one
-whom they should see."""
+BEFORE, AFTER = 1, 2
+"""Looks before and after a sign between which somebody may be masked. The last one before it showed none; one look, or
+two between signs, may miss whom they should see."""
 
 
 @dataclass
