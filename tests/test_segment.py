@@ -177,7 +177,7 @@ def test_the_sentry_lets_no_worn_mask_by_that_the_segmenter_sees() -> None:
                 imagined += [name] if full.belief < segment.LITTLE <= sparing.belief else []
     print(f"\n{seen} masks seen, let by: {missed}, seen by the sentry alone: {imagined}")
     assert seen > 100 and len(missed) <= 1, "one has large flowers on it"
-    assert len(imagined) <= 2
+    assert not imagined
 
 
 @pytest.mark.parametrize("name", segment.SEGMENTERS)

@@ -50,9 +50,10 @@ def judged(frame: Frame, doubtful: Detection, providers: tuple[str, ...]) -> lis
 
 
 def detect_near(frame: Frame, box: np.ndarray, *, providers: tuple[str, ...] = ("cpu",)) -> list[Detection]:
-    """Faces in the surroundings of a box [4], in frame pixels; CenterFace looks, too, unless YuNet is sure of one there.
+    """Faces in the surroundings of a box [4], in frame pixels.
 
-    And in profile, where each may be the one whose points are right.
+    YuNet's alone if it is sure of one at the box; CenterFace's, too, if it is not, or that is a profile, whose points it may
+    misplace.
     """
     picture, crop_to_frame = surroundings(frame, box)
     sure = placed([one for one in yunet(picture, providers) if one.score >= SURE], crop_to_frame)

@@ -177,6 +177,7 @@ def _look(looks: list[Look], face: Face, one: Segment, again: Segment) -> None:
 
 
 def _glance(frame: Frame, face: Face) -> np.ndarray:
+    # Landmarks tremble by a pixel of it, which is no change.
     return cv2.blur(luma(frame, face.crop(GLANCE), GLANCE), (5, 5))
 
 
