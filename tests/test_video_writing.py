@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ from test_video import rewrite
 from test_video_errors import LONG, assert_one_sentence
 
 from unmask_video import decode, encode
+from unmask_video.ahead import cores
+from unmask_video.encoders import x264_options
 from unmask_video.errors import BadEnvironment, BadOption, CannotEncode
+from unmask_video.frame import VideoInfo
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -194,6 +198,14 @@ def test_quality_and_speed_can_be_chosen(film: Path) -> None:
         rewrite(film, film.with_name("out.mp4"), **options)
         sizes.append(film.with_name("out.mp4").stat().st_size)
     assert sizes[1] < sizes[0] < sizes[2]
+
+
+@pytest.mark.parametrize(("width", "height", "threads"), [(3840, 2160, True), (2160, 3840, True), (1920, 1080, False)])
+def test_large_films_are_encoded_by_no_more_threads_than_there_are_cores(width: int, height: int, threads: bool) -> None:
+    """Each holds as much as several pictures, and libx264 would start half as many again."""
+    info = VideoInfo(width, height, "yuv420p", 0, Fraction(25), Fraction(1, 25), 0, "h264")
+    found = x264_options({}, "libx264", info).get("x264-params", "").split(":")
+    assert (f"threads={cores()}" in found) == threads
 
 
 @pytest.mark.parametrize("moment", ["writing", "ending"])
