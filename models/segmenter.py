@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SIZE = 192
-"""Pixels of its crop."""
+SIZE, SMALL = 192, 144
+"""Pixels of its crop, and of a small face's, for which there are parameters of their own."""
 WIDTHS = (32, 48, 96, 128)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the crop."""
 
@@ -22,10 +22,11 @@ def block(before: int, after: int, stride: int = 1) -> nn.Sequential:
 
 
 class Segmenter(nn.Module):
-    """image [B, 3, 192, 192] in 0..255 -> mask logits [B, 1, 192, 192], presence logit [B]."""
+    """image [B, 3, S, S] in 0..255 -> mask logits [B, 1, S, S], presence logit [B]; S is the `size`."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = SIZE) -> None:
         super().__init__()
+        self.size = size
         self.down = nn.ModuleList()
         before = 12
         for level, width in enumerate(WIDTHS):

@@ -23,7 +23,7 @@ from training.discriminator import Discriminator  # noqa: E402
 from training.lpips import LPIPS  # noqa: E402
 from training.patterns import Patterns  # noqa: E402
 from training.recipes import RECIPES, Recipe  # noqa: E402
-from training.tasks import SEGMENT, WATCH  # noqa: E402
+from training.tasks import SEGMENT, SEGMENT_SMALL, WATCH  # noqa: E402
 from training.train import Run  # noqa: E402
 from unmask_video.models import gated_reference, unveilify  # noqa: E402
 
@@ -47,7 +47,7 @@ RATES = {"mask": 1e-2, "fillers": 1e-2, "painter": 1e-2}
 def tiny(name: str, **changes: Any) -> Recipe:
     """A recipe with small samples and few of them; LPIPS has to be there, or to be fetched, where it is trained on."""
     recipe = replace(RECIPES[name], size=64, batch=2)
-    if recipe.task not in (SEGMENT, WATCH):
+    if recipe.task not in (SEGMENT, SEGMENT_SMALL, WATCH):
         try:
             LPIPS("alex")
         except CalledProcessError as error:

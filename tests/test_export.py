@@ -26,7 +26,7 @@ from unmask_video import segment  # noqa: E402
 from unmask_video.engine import load_parameters  # noqa: E402
 from unmask_video.models import sentry  # noqa: E402
 from unmask_video.models.layers import move, shrink  # noqa: E402
-from unmask_video.models.segmenter import SIZE, Segmenter  # noqa: E402
+from unmask_video.models.segmenter import SIZE, SMALL, Segmenter  # noqa: E402
 from unmask_video.models.sentry import Sentry  # noqa: E402
 from unmask_video.models.swift import VIEW, Swift  # noqa: E402
 from unmask_video.painting import Painting  # noqa: E402
@@ -169,15 +169,17 @@ def test_weights_are_listed_and_old_ones_removed(tmp_path: Path) -> None:
 
 
 def test_the_shipped_networks_for_masks_have_the_sizes_that_they_are_given() -> None:
-    assert session("segmenter").get_inputs()[0].shape[1:] == [3, SIZE, SIZE] and segment.SIZE == SIZE
-    assert session("sentry").get_inputs()[0].shape[1:] == [3, sentry.SIZE, sentry.SIZE] and segment.SMALL == sentry.SIZE
+    assert (segment.SIZE, segment.SMALL, segment.SENTRY) == (SIZE, SMALL, sentry.SIZE)
+    for name, size in {"segmenter": SIZE, "segmenter_small": SMALL, "sentry": sentry.SIZE}.items():
+        assert session(name).get_inputs()[0].shape[1:] == [3, size, size]
 
 
-def test_the_shipped_segmenter_sees_masks_on_faces_it_was_not_trained_on() -> None:
+@pytest.mark.parametrize(("name", "size"), [("segmenter", SIZE), ("segmenter_small", SMALL)])
+def test_the_shipped_segmenters_see_masks_on_faces_they_were_not_trained_on(name: str, size: int) -> None:
     """All of the validation faces, drawn on as the training's own score draws: its tail is too heavy for fewer."""
     names, images, where = zip(*cut_faces(shared("utkface-val.tar")), strict=True)
     faces, patterns = Faces(names, np.stack(images), np.stack(where)), load_patterns(shared("mask-templates.tar"))
-    data, network = SegmenterSamples(faces, patterns, SIZE, seed=1), session("segmenter")
+    data, network = SegmenterSamples(faces, patterns, size, seed=1), session(name)
     ious, right = [], []
     for n in range(608):
         sample = data[n]

@@ -18,7 +18,7 @@ from training.cameras import degrade, lens  # noqa: E402
 from training.faces import HELD_OUT, Faces, person  # noqa: E402
 from training.masks import decoy, draw  # noqa: E402
 from training.patterns import Patterns, Template  # noqa: E402
-from training.samples import FillSamples, InOrder, SegmenterSamples  # noqa: E402
+from training.samples import FillSamples, InOrder, SegmenterSamples, ShrunkSamples  # noqa: E402
 from unmask_video.face import UPPER, mean_face  # noqa: E402
 from unmask_video.geometry import fit_pose  # noqa: E402
 from unmask_video.landmarks import region_of_landmarks  # noqa: E402
@@ -186,7 +186,7 @@ def test_references_are_of_the_person_of_others_and_of_nobody() -> None:
 # --- samples --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [SegmenterSamples, FillSamples])
+@pytest.mark.parametrize("kind", [SegmenterSamples, ShrunkSamples, FillSamples])
 def test_a_sample_depends_on_seed_and_number_alone(kind: type) -> None:
     data, other = (kind(cut(*THREE), patterns(), 64, seed) for seed in (3, 4))
     wanted = {n: data[n] for n in (5, 3, 2, 4)}

@@ -16,6 +16,7 @@ from training.data import pictures
 from unmask_video import detect, segment
 from unmask_video.face import CANONICAL, Face, Mask, direction
 from unmask_video.frame import Colour, Frame
+from unmask_video.geometry import scale_of
 from unmask_video.picture import photo
 
 GREY = np.zeros((8, 8), np.uint8)
@@ -28,6 +29,13 @@ def frame(index: int) -> Frame:
 def face(track_id: int, yaw: float = 0.0) -> Face:
     turn = cv2.Rodrigues(np.array([0.0, yaw, 0.0]))[0]
     return Face(track_id, 100 * CANONICAL @ turn.T + [100 * track_id, 100, 0], 1.0)
+
+
+def lit(k: int, pace: int) -> Frame:
+    """A mask in a light that grows by so many levels a frame."""
+    plane = np.zeros((200, 200), np.uint8)
+    plane[100:160, 50:150] = 20 + pace * k % 200
+    return replace(frame(k), planes=(plane,))
 
 
 def decided(beliefs: list[float | None], alphas: list[np.ndarray] | None = None) -> list[Mask | None]:
@@ -71,14 +79,18 @@ def test_masked_faces_are_looked_at_the_more_often_the_more_they_change(pace: in
         looked.append(seen.index)
         return Mask(np.ones((8, 8), np.float32), 0.95, False)
 
-    def lit(k: int) -> Frame:
-        """The mask, in a light that grows by so many levels a frame."""
-        plane = np.zeros((200, 200), np.uint8)
-        plane[100:160, 50:150] = 20 + pace * k % 200
-        return replace(frame(k), planes=(plane,))
-
-    list(segment.segment(((lit(k), [face(1)]) for k in range(40)), one, one))
+    list(segment.segment(((lit(k, pace), [face(1)]) for k in range(40)), one, one))
     assert looked == list(range(0, 40, every))
+
+
+def test_where_much_changes_each_frame_has_its_own_mask() -> None:
+    rng = np.random.default_rng(0)
+    alphas = [rng.random((8, 8)).astype(np.float32) for _ in range(20)]
+    one = lambda seen, _: Mask(alphas[seen.index], 0.95, False)  # noqa: E731
+    for pace, own in ((5, False), (35, True)):
+        found = segment.segment(((lit(k, pace), [face(1)]) for k in range(20)), one, one)
+        same = [np.allclose(mask.alpha, alphas[seen.index]) for seen, ((_, mask),) in found]
+        assert all(same) if own else not any(same)
 
 
 def test_who_comes_back_after_a_while_is_looked_at_again() -> None:
@@ -162,6 +174,25 @@ def test_the_sentry_spares_the_segmenter_faces_of_which_it_is_sure(monkeypatch: 
     asked.clear()
     monkeypatch.setattr(segment, "CERTAIN", 1.01)
     assert one(photo(masked()[0]), where).alpha.any() and asked == ["sentry", "segmenter"]
+
+
+def test_small_faces_are_seen_by_a_network_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, open_one = [], segment.session
+
+    def counted(name: str, providers: tuple[str, ...]) -> SimpleNamespace:
+        return SimpleNamespace(run=lambda *given: asked.append(name) or open_one(name, providers).run(*given))
+
+    monkeypatch.setattr(segment, "session", counted)
+    one, masks = segment.unet(), []
+    side = scale_of(Face(0, points(), 1.0).crop(1))
+    for wanted in (segment.SMALL + 1, segment.SMALL, 80, 40):
+        small = cv2.resize(masked()[0], None, fx=wanted / side, fy=wanted / side, interpolation=cv2.INTER_AREA)
+        masks.append(one(photo(small), Face(0, points() * wanted / side, 1.0)))
+        assert masks[-1].belief > 0.9 and masks[-1].alpha.shape == (segment.SIZE, segment.SIZE)
+    assert asked == ["segmenter"] + 3 * ["segmenter_small"]
+    first, *others = [mask.alpha > 0.5 for mask in masks]
+    same = [(first & other).sum() / (first | other).sum() for other in others]
+    assert min(same[:2]) > 0.9 and same[2] > 0.8, f"the same mask: {same}"
 
 
 def test_the_sentry_lets_no_worn_mask_by_that_the_segmenter_sees() -> None:

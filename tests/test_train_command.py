@@ -33,7 +33,7 @@ Command = Callable[..., Result]
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs `training.train` in a folder of its own with tiny recipes; weights go to `weights` there."""
-    for name in ("segmenter", "sentry", "swift"):
+    for name in ("segmenter", "segmenter_small", "sentry", "swift"):
         monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], size=64, batch=2))
     monkeypatch.setattr(train, "SCORED", 16)
     monkeypatch.setattr(train, "TELL_EVERY", 3)
@@ -56,14 +56,15 @@ def written() -> set[str]:
 GOOD = "faces.npz --held-out others.npz "
 
 
-@pytest.mark.parametrize("name", ["segmenter", "sentry", "swift"])
+@pytest.mark.parametrize("name", ["segmenter", "segmenter_small", "sentry", "swift"])
 def test_a_dry_run_tells_and_writes_nothing(name: str, command: Command) -> None:
     tiny(name)
     before = written()
     done = command(f"{name} {GOOD} --dry-run --export")
     assert done.exit_code == 0, done.exception
     assert "2 steps, " in done.output and "samples a second" in done.output and "MiB" in done.output
-    told = {"segmenter": ("iou", "masked", "bare"), "sentry": ("spared", "missed"), "swift": ("psnr", "warped_psnr")}[name]
+    masks = ("iou", "masked", "bare")
+    told = {"segmenter": masks, "segmenter_small": masks, "sentry": ("spared", "missed"), "swift": ("psnr", "warped_psnr")}[name]
     assert all(f"{k} " in done.output.partition("held out: ")[2] for k in told)
     assert written() == before
 

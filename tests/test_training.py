@@ -47,7 +47,7 @@ def test_steps_of_every_recipe_lower_its_loss(name: str, tmp_path: Path) -> None
     assert all(torch.isfinite(v).all() for v in scores.values())
 
 
-@pytest.mark.parametrize("name", ["segmenter", "sentry", "swift", "unveilify", "gated_reference"])
+@pytest.mark.parametrize("name", ["segmenter", "segmenter_small", "sentry", "swift", "unveilify", "gated_reference"])
 def test_stopped_training_goes_on_as_if_it_had_not(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, advance = tiny(name, steps=4), Run.advance
     monkeypatch.setattr(train, "SAVE_EVERY", 2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training.checkpoint import register
 from unmask_video.engine import load_parameters
-from unmask_video.models import segmenter, sentry
+from unmask_video.models import sentry
 from unmask_video.models.segmenter import Segmenter
 from unmask_video.models.sentry import Sentry
 from unmask_video.models.swift import VIEW, Plan, Swift
@@ -56,7 +56,7 @@ def to_onnx(network: nn.Module) -> bytes:
     """
     network = network.eval().cpu()
     if isinstance(network, Segmenter):
-        wrapped, inputs, outputs, fixed = Probabilities(network).eval(), ("image",), ("mask", "presence"), segmenter.SIZE
+        wrapped, inputs, outputs, fixed = Probabilities(network).eval(), ("image",), ("mask", "presence"), network.size
     elif isinstance(network, Sentry):
         wrapped, inputs, outputs, fixed = Probabilities(network).eval(), ("image",), ("presence",), sentry.SIZE
     elif isinstance(network, Swift):

@@ -13,8 +13,8 @@ from training import blind, losses, published, teachers
 from training.discriminator import Discriminator
 from training.losses import Terms
 from training.lpips import LPIPS
-from training.tasks import FILL, SEGMENT, WATCH, Task
-from unmask_video.models import gated_reference, imputed, residual_attention, three_stage, unveilify
+from training.tasks import FILL, SEGMENT, SEGMENT_SMALL, WATCH, Task
+from unmask_video.models import gated_reference, imputed, residual_attention, segmenter, three_stage, unveilify
 from unmask_video.models.gated_reference import GatedReference
 from unmask_video.models.imputed import Imputed
 from unmask_video.models.residual_attention import ResidualAttention
@@ -98,6 +98,8 @@ SEGMENTER = Recipe(
     rate=2e-3,
     average=0.999,
 )
+SMALL = {"name": "segmenter_small", "network": partial(Segmenter, segmenter.SMALL), "size": segmenter.SMALL}
+SEGMENTER_SMALL = replace(SEGMENTER, **SMALL, task=SEGMENT_SMALL, steps=20_000, rate=3e-4)
 SENTRY = replace(
     SEGMENTER, name="sentry", network=Sentry, task=WATCH, weights={"presence": 1.0}, size=96, steps=20_000, rate=1e-3
 )
@@ -244,6 +246,8 @@ RESIDUAL_CPU = replace(RESIDUAL, **SHORT, steps=2_000)
 RECIPES: dict[str, Recipe] = {
     "segmenter": SEGMENTER,
     "segmenter-cpu": replace(SEGMENTER, batch=16, steps=9_000),
+    "segmenter_small": SEGMENTER_SMALL,
+    "segmenter_small-cpu": replace(SEGMENTER_SMALL, batch=16, steps=1_600),
     "sentry": SENTRY,
     "sentry-cpu": replace(SENTRY, steps=3_200),
     "swift": SWIFT,

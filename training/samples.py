@@ -7,7 +7,7 @@ would have seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import cv2
@@ -63,19 +63,30 @@ class SegmenterSamples(Dataset):
 
 
 @dataclass(frozen=True, eq=False)
-class SentrySamples(SegmenterSamples):
-    """image uint8 [3, S, S], present float32: the same faces, smaller; of those without a drawn mask, what the segmenter says.
+class ShrunkSamples(SegmenterSamples):
+    """The same, smaller; of faces without a drawn mask, what the segmenter says.
 
     So there may be faces among them that wear a mask of their own.
     """
 
+    LEAST = segment.ON
+    """Belief of the segmenter's from which on a mask is present."""
+
     def of_face(self, index: int, rng: np.random.Generator) -> Sample:
-        drawn = replace(self, size=segment.SIZE)
-        made = super(SentrySamples, drawn).of_face(index, rng)
-        image = made["image"].transpose(1, 2, 0)
-        present = made["present"] or segment.verdict(image.astype(np.float32))[1] >= segment.LITTLE
-        small = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        return {"image": planes(small), "present": np.float32(present)}
+        large = SegmenterSamples(self.faces, self.patterns, segment.SIZE, self.seed).of_face(index, rng)
+        image, mask, present = large["image"].transpose(1, 2, 0), large["mask"][0], large["present"] > 0
+        if not present:
+            alpha, belief = segment.verdict(image.astype(np.float32))
+            mask, present = alpha * 255, belief >= self.LEAST
+        small = [cv2.resize(p, (self.size, self.size), interpolation=cv2.INTER_AREA) for p in (image, mask)]
+        return {"image": planes(small[0]), "mask": planes(small[1]), "present": np.float32(present)}
+
+
+@dataclass(frozen=True, eq=False)
+class SentrySamples(ShrunkSamples):
+    """The same; the least sign of a mask counts."""
+
+    LEAST = segment.LITTLE
 
 
 @dataclass(frozen=True, eq=False)

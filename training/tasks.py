@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from training import losses
 from training.losses import Terms
 from training.lpips import LPIPS
-from training.samples import FillSamples, SegmenterSamples, SentrySamples
+from training.samples import FillSamples, SegmenterSamples, SentrySamples, ShrunkSamples
 from unmask_video.models.layers import to_net
 from unmask_video.segment import CLEAR
 
@@ -152,6 +152,7 @@ def _bytes(picture: Tensor) -> Tensor:
 
 
 SEGMENT = Task(SegmenterSamples, segment_terms, segment_score, segment_picture)
+SEGMENT_SMALL = Task(ShrunkSamples, segment_terms, segment_score, segment_picture)
 WATCH = Task(SentrySamples, watch_terms, watch_score, watch_picture)
 FILL = Task(FillSamples, fill_terms, fill_score, fill_picture)
 

@@ -11,12 +11,14 @@ import numpy as np
 
 from unmask_video.face import OUTLINE, Face, Mask
 from unmask_video.frame import Frame
-from unmask_video.geometry import apply, invert
+from unmask_video.geometry import apply, invert, scale_of
 from unmask_video.picture import luma, sample
 from unmask_video.runtime import session
 
-SIZE, SMALL = 192, 96
-"""Pixels of a mask's crop, and of the sentry's."""
+SIZE, SMALL, SENTRY = 192, 144, 96
+"""Pixels of a mask's crop, of that of a small face, and of the sentry's."""
+NETWORKS = {SIZE: ("segmenter", 0.0), SMALL: ("segmenter_small", 1.0)}
+"""Which see crops of these sizes, and what is added to the logits of their masks: of worn ones the small one says too little."""
 REACH = 7
 """Frames before and after that have a say in whether a face is masked."""
 NEAR = (1.0, 3.0, 4.0, 3.0, 1.0)
@@ -52,10 +54,12 @@ Segment = Callable[[Frame, Face], Mask]
 
 def unet(providers: tuple[str, ...] = ("cpu",)) -> Segment:
     """Our own network: mask and belief of one face in one frame."""
-    session("segmenter", providers)  # what is wrong with it is told before there is work
+    for name, _ in NETWORKS.values():
+        session(name, providers)  # what is wrong with it is told before there is work
 
     def segment(frame: Frame, face: Face) -> Mask:
-        crop = sample(frame, face.crop(SIZE), SIZE).clip(0, 255)
+        size = SMALL if scale_of(face.crop(1)) <= SMALL else SIZE
+        crop = sample(frame, face.crop(size), size).clip(0, 255)
         alpha, belief = verdict(crop, providers, known=face.score >= KNOWN)
         return Mask(alpha, min(belief, UNTOLD if _dark(crop) else 1.0), False)
 
@@ -63,13 +67,17 @@ def unet(providers: tuple[str, ...] = ("cpu",)) -> Segment:
 
 
 def verdict(crop: np.ndarray, providers: tuple[str, ...] = ("cpu",), *, known: bool = True) -> tuple[np.ndarray, float]:
-    """What the segmenter says of a crop float32 [SIZE, SIZE, 3] in 0..255: the mask [SIZE, SIZE], and the belief in one.
+    """What the segmenter says of a crop float32 [S, S, 3] in 0..255: the mask [SIZE, SIZE], and the belief in one.
 
     What is drawn as a mask is believed, too, for on odd faces the pixels know better than the whole, but not where it is
     hardly `known` where the face is.
     """
-    mask, belief = session("segmenter", providers).run(None, {"image": crop.transpose(2, 0, 1)[None]})
-    return mask[0, 0], max(float(belief[0]), float((mask > 0.5).mean()) / SURE * known)
+    name, more = NETWORKS[len(crop)]
+    mask, belief = session(name, providers).run(None, {"image": crop.transpose(2, 0, 1)[None]})
+    alpha = mask[0, 0]
+    if len(crop) != SIZE:  # masks of one track are averaged, whatever size they were seen at
+        alpha = cv2.resize(alpha / (alpha + (1 - alpha) * np.exp(-more)), (SIZE, SIZE))
+    return alpha, max(float(belief[0]), float((mask > 0.5).mean()) / SURE * known)
 
 
 def sentry(providers: tuple[str, ...] = ("cpu",)) -> Segment:
@@ -77,7 +85,7 @@ def sentry(providers: tuple[str, ...] = ("cpu",)) -> Segment:
     network, unsure = session("sentry", providers), unet(providers)
 
     def segment(frame: Frame, face: Face) -> Mask:
-        crop = sample(frame, face.crop(SMALL), SMALL).clip(0, 255)
+        crop = sample(frame, face.crop(SENTRY), SENTRY).clip(0, 255)
         ((belief,),) = network.run(None, {"image": crop.transpose(2, 0, 1)[None]})
         if CLEAR <= belief < CERTAIN or _dark(crop):
             return unsure(frame, face)
@@ -199,7 +207,8 @@ def _decide(past: deque[Look], ahead: deque[Look], worn: dict[int, bool], wait: 
         voters = [k for k, one in enumerate(around) if any(f.track_id == face.track_id for f in one.faces)]
         belief = float(np.mean([same[min(same, key=lambda k: abs(k - voter))].belief for voter in voters]))  # noqa: B023
         worn[face.track_id] = belief >= (OFF if worn.get(face.track_id) else ON)
-        weights = {k: NEAR[k - now + 2] for k in same if abs(k - now) <= 2}
+        hasty = now in same and (now - 1 in same or now + 1 in same)  # so much has changed that others tell little
+        weights = {k: NEAR[k - now + 2] for k in same if abs(k - now) <= (0 if hasty else 2)}
         weights = weights or {min(same, key=lambda k: abs(k - now)): 1.0}  # noqa: B023
         alpha = sum(same[k].alpha * w for k, w in weights.items()) / sum(weights.values())
         present = worn[face.track_id] and float((alpha > 0.5).mean()) >= LEAST
