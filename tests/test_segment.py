@@ -188,7 +188,8 @@ def test_small_faces_are_seen_by_a_network_of_their_own(monkeypatch: pytest.Monk
     for wanted in (segment.SMALL + 1, segment.SMALL, 80, 40):
         small = cv2.resize(masked()[0], None, fx=wanted / side, fy=wanted / side, interpolation=cv2.INTER_AREA)
         masks.append(one(photo(small), Face(0, points() * wanted / side, 1.0)))
-        assert masks[-1].belief > 0.9 and masks[-1].alpha.shape == (segment.SIZE, segment.SIZE)
+        assert masks[-1].belief > 0.9
+        assert masks[-1].alpha.shape == (segment.SIZE, segment.SIZE) and masks[-1].alpha.dtype == np.float32
     assert asked == ["segmenter"] + 3 * ["segmenter_small"]
     first, *others = [mask.alpha > 0.5 for mask in masks]
     same = [(first & other).sum() / (first | other).sum() for other in others]

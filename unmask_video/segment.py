@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from math import exp
 
 import cv2
 import numpy as np
@@ -17,8 +18,10 @@ from unmask_video.runtime import session
 
 SIZE, SMALL, SENTRY = 192, 144, 96
 """Pixels of a mask's crop, of that of a small face, and of the sentry's."""
-NETWORKS = {SIZE: ("segmenter", 0.0), SMALL: ("segmenter_small", 1.0)}
-"""Which see crops of these sizes, and what is added to the logits of their masks: of worn ones the small one says too little."""
+NETWORKS = {SIZE: "segmenter", SMALL: "segmenter_small"}
+"""Which see crops of these sizes."""
+MORE = 1.0
+"""What is added to the logits of small masks: of worn ones their network says too little."""
 REACH = 7
 """Frames before and after that have a say in whether a face is masked."""
 NEAR = (1.0, 3.0, 4.0, 3.0, 1.0)
@@ -54,7 +57,7 @@ Segment = Callable[[Frame, Face], Mask]
 
 def unet(providers: tuple[str, ...] = ("cpu",)) -> Segment:
     """Our own network: mask and belief of one face in one frame."""
-    for name, _ in NETWORKS.values():
+    for name in NETWORKS.values():
         session(name, providers)  # what is wrong with it is told before there is work
 
     def segment(frame: Frame, face: Face) -> Mask:
@@ -72,11 +75,10 @@ def verdict(crop: np.ndarray, providers: tuple[str, ...] = ("cpu",), *, known: b
     What is drawn as a mask is believed, too, for on odd faces the pixels know better than the whole, but not where it is
     hardly `known` where the face is.
     """
-    name, more = NETWORKS[len(crop)]
-    mask, belief = session(name, providers).run(None, {"image": crop.transpose(2, 0, 1)[None]})
+    mask, belief = session(NETWORKS[len(crop)], providers).run(None, {"image": crop.transpose(2, 0, 1)[None]})
     alpha = mask[0, 0]
-    if len(crop) != SIZE:  # masks of one track are averaged, whatever size they were seen at
-        alpha = cv2.resize(alpha / (alpha + (1 - alpha) * np.exp(-more)), (SIZE, SIZE))
+    if len(crop) == SMALL:  # masks of one track are averaged, whatever size they were seen at
+        alpha = cv2.resize(alpha / (alpha + (1 - alpha) * exp(-MORE)), (SIZE, SIZE))
     return alpha, max(float(belief[0]), float((mask > 0.5).mean()) / SURE * known)
 
 
