@@ -17,8 +17,8 @@ from unmask_video.runtime import giving_back, session
 
 LONGEST, SHORT = 960, 320
 """Frames are shrunk to this many pixels, and for large faces to fewer: YuNet knows those of 10 to 300."""
-AROUND, NEAR_PX, LEAST_PX = 2.5, 192, 128
-"""Side of a box's surroundings, in its longer sides, and most and least pixels at which they are looked at."""
+AROUND, NEAR_PX = 2.5, 192
+"""Side of a box's surroundings, in its longer sides, and pixels at which they are looked at."""
 MAYBE, SURE = 0.3, 0.8
 """Scores of YuNet's from which on there may be a face, and from which on there is one; hands and necks have up to .8."""
 SCORE = 0.35
@@ -126,11 +126,10 @@ def surroundings(frame: Frame, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """
     upright = turn_upright(box.reshape(2, 2), (frame.width, frame.height), frame.rotation_deg)
     middle, half = upright.mean(0), AROUND / 2 * np.ptp(upright, axis=0).max()
-    side = int(np.clip(np.ceil(2 * half / 32) * 32, LEAST_PX, NEAR_PX))
-    crop_to_frame = to_frame(frame, middle + half * np.array([[-1, -1], [1, -1], [-1, 1]]), (side, side))
-    picture = sample(frame, crop_to_frame, side).round().clip(0, 255).astype(np.uint8)
+    crop_to_frame = to_frame(frame, middle + half * np.array([[-1, -1], [1, -1], [-1, 1]]), (NEAR_PX, NEAR_PX))
+    picture = sample(frame, crop_to_frame, NEAR_PX).round().clip(0, 255).astype(np.uint8)
     ends = np.array([[0, 0], upright_size(frame)])
-    (left, top), (right, bottom) = ((ends - middle + half) * side / (2 * half)).round().clip(0, side).astype(int)
+    (left, top), (right, bottom) = ((ends - middle + half) * NEAR_PX / (2 * half)).round().clip(0, NEAR_PX).astype(int)
     picture[:top] = picture[bottom:] = picture[:, :left] = picture[:, right:] = 0
     return picture, crop_to_frame
 
