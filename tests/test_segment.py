@@ -185,7 +185,7 @@ def test_small_faces_are_seen_by_a_network_of_their_own(monkeypatch: pytest.Monk
     monkeypatch.setattr(segment, "session", counted)
     one, masks = segment.unet(), []
     side = scale_of(Face(0, points(), 1.0).crop(1))
-    for wanted in (segment.SMALL + 1, segment.SMALL, 80, 40):
+    for wanted in (segment.SMALL_FACE + 1, segment.SMALL_FACE, 80, 40):
         small = cv2.resize(masked()[0], None, fx=wanted / side, fy=wanted / side, interpolation=cv2.INTER_AREA)
         masks.append(one(photo(small), Face(0, points() * wanted / side, 1.0)))
         assert masks[-1].belief > 0.9

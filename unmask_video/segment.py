@@ -18,6 +18,8 @@ from unmask_video.runtime import session
 
 SIZE, SMALL, SENTRY = 192, 144, 96
 """Pixels of a mask's crop, of that of a small face, and of the sentry's."""
+SMALL_FACE = 112
+"""Most pixels in the frame of a small face's crop: of larger ones, with hands before the mask, its network left parts."""
 NETWORKS = {SIZE: "segmenter", SMALL: "segmenter_small"}
 """Which see crops of these sizes."""
 MORE = 1.0
@@ -61,7 +63,7 @@ def unet(providers: tuple[str, ...] = ("cpu",)) -> Segment:
         session(name, providers)  # what is wrong with it is told before there is work
 
     def segment(frame: Frame, face: Face) -> Mask:
-        size = SMALL if scale_of(face.crop(1)) <= SMALL else SIZE
+        size = SMALL if scale_of(face.crop(1)) <= SMALL_FACE else SIZE
         crop = sample(frame, face.crop(size), size).clip(0, 255)
         alpha, belief = verdict(crop, providers, known=face.score >= KNOWN)
         return Mask(alpha, min(belief, UNTOLD if _dark(crop) else 1.0), False)
