@@ -249,16 +249,6 @@ def test_a_damaged_piece_is_no_piece(folder: Path, kept: Path, told: bytes) -> N
         assert found.frames == 0
 
 
-def test_two_at_once_are_refused(folder: Path, kept: Path) -> None:
-    pytest.importorskip("fcntl")
-    facts_of = json.loads((kept / "facts.json").read_bytes())
-    with Journal(folder / "out.mp4", facts_of) as found:
-        found.make()
-        with pytest.raises(BadOption, match="another process works in"):
-            Journal(folder / "out.mp4", facts_of)
-        found.answers = found.answers or 1
-
-
 def test_nothing_is_kept_of_little_or_of_the_hopeless(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(folder, progress=stop_at(3, KeyboardInterrupt()))

@@ -26,12 +26,19 @@ import numpy as np
 from unmask_video.errors import BadOption, CannotEncode, Stopped, UnmaskError
 from unmask_video.pieces import Pieces
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 10.0
 """From one file of answers to the next."""
 SAMPLED = 1 << 20
 """Bytes at the input's beginning, middle and end that tell it from others."""
+PATIENCE = 5.0
+"""Seconds that a process which is just ending may hold its folder, as those of a killed batch do that is begun again at once."""
 LOADED = 3
 """Files of answers at a time: they are asked for in about the order in which they were given."""
 Arrays = dict[str, np.ndarray]
@@ -76,12 +83,13 @@ class Journal(Pieces):
         if not final and self.worth_keeping:
             with suppress(CannotEncode):  # the disk is full, and what was saved before stands
                 self.save()
-        self._close()
         if kind is None and self.stays:
+            self._close()
             return
         if final or not self.worth_keeping:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove()
             return
+        self._close()
         kept = f"{self.frames} frames are kept in {self.folder}; the same command goes on with them"
         if kind and issubclass(kind, KeyboardInterrupt):
             raise Stopped(f"stopped; {kept}") from None
@@ -96,13 +104,15 @@ class Journal(Pieces):
     def make(self) -> Path:
         """The folder, with the facts in it, locked."""
         if self.lock is None:
-            super().make()
             self._lock()
             write_whole(self.folder / "facts.json", json.dumps(self.facts).encode())
         return self.folder
 
     def _take_up(self) -> None:
         self._lock()
+        if not (self.folder / "facts.json").exists():  # stopped before anything was kept, or while it was removed
+            self._remove()
+            return
         try:
             self._compare()
         except BadOption:
@@ -119,8 +129,6 @@ class Journal(Pieces):
         try:
             facts = json.loads((self.folder / "facts.json").read_bytes())
             other = [name for name in self.facts.keys() | facts.keys() if self.facts.get(name) != facts.get(name)]
-        except FileNotFoundError:
-            return  # stopped before anything was kept
         except (OSError, ValueError, AttributeError):
             raise BadOption(f"{self.folder} is damaged; delete it to begin anew, or give --no-resume") from None
         if other:
@@ -131,21 +139,36 @@ class Journal(Pieces):
             )
 
     def _lock(self) -> None:
-        """Held until the process ends, however that is."""
-        self.lock = (self.folder / "lock").open("ab")
-        try:
-            import fcntl  # not on Windows
-        except ImportError:
-            return
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.lock.close()
-            raise BadOption(f"another process works in {self.folder}; wait for it, or choose another output") from None
+        """The folder is there, and this process's until it ends, however that is. Raises BadOption."""
+        path, until = self.folder / "lock", time.monotonic() + PATIENCE
+        while True:
+            try:
+                super().make()
+                self.lock = path.open("ab")
+                if fcntl:
+                    fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(self.lock.fileno()), path.stat()):
+                    return
+            except (BlockingIOError, FileNotFoundError):  # held, or just removed
+                if time.monotonic() > until:
+                    self._close()
+                    raise BadOption(f"another process works in {self.folder}; wait for it, or choose another output") from None
+            self._close()
+            time.sleep(0.05)
 
     def _close(self) -> None:
         if self.lock:
             self.lock.close()
+        self.lock = None
+
+    def _remove(self) -> None:
+        """The folder, if it is this process's; nobody else takes it up meanwhile."""
+        if not self.lock:
+            return
+        if os.name == "nt":  # where open files stay
+            self._close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._close()
 
     # --- answers -------------------------------------------------------------------------------
 
