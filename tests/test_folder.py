@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def test_one_that_is_just_ending_is_waited_for(tmp_path: Path, stays: bool) -> N
     with Journal(tmp_path / "out.mp4", FACTS) as found:
         assert (found.make() / "kept").exists() == stays
         assert (found.folder / "facts.json").exists()
+
+
+@needs_locks
+def test_a_disk_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(journal.fcntl, "flock", flock)
+    with pytest.raises(BadOption, match=r"cannot be locked \(No locks available\); choose another output"):
+        Journal(tmp_path / "out.mp4", FACTS).make()
 
 
 def test_who_never_worked_in_a_folder_leaves_it(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Journal(Pieces):
         facts: all that the film depends on, as values that JSON takes.
 
     Raises:
-        BadOption: the folder is of other facts, or another process works in it.
+        BadOption: the folder is of other facts, another process works in it, or it cannot be locked.
     """
 
     def __init__(self, target: Path, facts: dict[str, Any]) -> None:
@@ -153,6 +153,11 @@ class Journal(Pieces):
                 if time.monotonic() > until:
                     self._close()
                     raise BadOption(f"another process works in {self.folder}; wait for it, or choose another output") from None
+            except OSError as error:  # some shared disks know no locks
+                self._close()
+                raise BadOption(
+                    f"{self.folder} cannot be locked ({error.strerror}); choose another output, or give --no-resume"
+                ) from None
             self._close()
             time.sleep(0.05)
 
